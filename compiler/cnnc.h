@@ -31,6 +31,7 @@ typedef struct Layer Layer;
 typedef struct Param Param;
 typedef struct Input Input;
 typedef struct Lower Lower;
+typedef struct Affine Affine;
 typedef struct Expr Expr;
 typedef struct Nest Nest;
 typedef struct Loop Loop;
@@ -362,7 +363,7 @@ struct Op {
     Node *(*absorb_shift)(Graph *g, Node *n, Node *term);
 
     /* Lowering: one of the two. */
-    Expr *(*element)(Lower *l, Node *n, const struct Affine *index);    /* value of one element */
+    Expr *(*element)(Lower *l, Node *n, const Affine *index);           /* value of one element */
     void (*lower)(Lower *l, Node *n);                                   /* a reduction */
 
     /* For people. */
@@ -412,7 +413,7 @@ void fuse(Graph *g);                         /* sets uses, inlined, root */
 enum { MAX_AXES = 14 };
 
 /* constant + sum of coef[a] * axis a */
-typedef struct Affine { int constant; int coef[MAX_AXES]; } Affine;
+struct Affine { int constant; int coef[MAX_AXES]; };
 
 /* An element of a stored tensor, by logical index.  An index may run outside the
  * tensor when `border`: the element then counts as the reduction's neutral value.
