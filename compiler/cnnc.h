@@ -385,6 +385,11 @@ Node *build_add(Graph *g, Node *a, Node *b);         /* equal shapes */
 Node *build_copy(Graph *g, Node *x);                 /* a second home for a value */
 Node *build_broadcast(Graph *g, Node *x, const Shape *shape, bool batched);  /* NumPy, right-aligned behind the batch */
 
+/* When n is a multiplication by (an addition of) one number per channel made of
+ * parameters alone: that vector, and in *rest the other operand; otherwise NULL. */
+Node *channel_factor(Node *n, Node **rest);
+Node *channel_term(Node *n, Node **rest);
+
 /* ----------------------------------------------------------------- frontend.c
  * Lua file -> Graph.  args.c reads option tables by their ArgSpec. */
 
