@@ -1,0 +1,137 @@
+# cnnc.  On a bare Debian 12 two commands suffice; each installs what is missing:
+#
+#   make demo     trains LeNet-5 on Fashion-MNIST and runs it as a standalone C program
+#   make test     runs all tests
+#
+#   make          builds build/cnnc                make install PREFIX=/usr/local DESTDIR=
+#   make train    the demo with three epochs       make bench    latency and throughput
+#   make deps     only installs packages           make clean
+
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+PREFIX ?= /usr/local
+CFLAGS ?= -O2 -g
+
+DEPS := gcc libc6-dev make pkg-config liblua5.4-dev libtcc-dev zlib1g-dev libpng-dev libjpeg62-turbo-dev \
+    libjansson-dev dataset-fashion-mnist
+TEST_DEPS := check valgrind clang cppcheck g++
+
+# ------------------------------------------------------------------- sources
+
+SOURCES := $(wildcard compiler/*.c compiler/ops/*.c runtime/*.c)
+TESTS := $(wildcard tests/*.c)
+OBJECTS := $(SOURCES:%.c=build/%.o)
+TEST_OBJECTS := $(patsubst %.c,build/test/%.o,$(filter-out compiler/main.c,$(SOURCES)) $(TESTS))
+
+LIBRARIES := lua5.4 zlib libpng libjpeg jansson
+# pkg-config is asked when a recipe first needs it: `make deps` must work without it.
+LIBRARY_CFLAGS = $(eval LIBRARY_CFLAGS := $$(shell pkg-config --cflags $(LIBRARIES)))$(LIBRARY_CFLAGS)
+LIBRARY_LIBS = $(eval LIBRARY_LIBS := $$(shell pkg-config --libs $(LIBRARIES)))$(LIBRARY_LIBS) \
+    -ltcc -ldl -lpthread -lm
+CHECK_CFLAGS = $(eval CHECK_CFLAGS := $$(shell pkg-config --cflags check))$(CHECK_CFLAGS)
+CHECK_LIBS = $(eval CHECK_LIBS := $$(shell pkg-config --libs check))$(CHECK_LIBS)
+
+LANGUAGE := -std=gnu11 -Wall -Wextra -Werror -MMD -MP
+
+.PHONY: all deps test-deps test run-tests lint demo train run-demo bench install clean
+all: build/cnnc
+
+build/cnnc: $(OBJECTS)
+	@echo "  link  $@"
+	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBRARY_LIBS)
+
+build/%.o: %.c Makefile | build/.ready
+	@mkdir -p $(@D)
+	@echo "  cc    $<"
+	@$(CC) $(LANGUAGE) $(CFLAGS) $(CPPFLAGS) $(LIBRARY_CFLAGS) -c -o $@ $<
+
+# The same sources once more for the tests: with faults to seed, and every graph
+# verified after every pass.
+build/tests: $(TEST_OBJECTS)
+	@echo "  link  $@"
+	@$(CC) $(LDFLAGS) -o $@ $^ $(CHECK_LIBS) $(LIBRARY_LIBS)
+
+build/test/%.o: %.c Makefile | build/.ready
+	@mkdir -p $(@D)
+	@echo "  cc    $< (test)"
+	@$(CC) $(LANGUAGE) -O1 -g -DCNNC_FAULTS -DCNNC_CHECK $(CPPFLAGS) $(LIBRARY_CFLAGS) $(CHECK_CFLAGS) -c -o $@ $<
+
+-include $(OBJECTS:.o=.d) $(TEST_OBJECTS:.o=.d)
+
+# ---------------------------------------------------------------- what it needs
+
+build/.ready:
+	@for tool in $(CC) pkg-config; do \
+	    command -v $$tool >/dev/null || { echo "cnnc: $$tool is missing; 'make deps' installs it" >&2; exit 1; }; done
+	@pkg-config --exists --print-errors $(LIBRARIES) && echo '#include <libtcc.h>' | $(CC) -fsyntax-only -x c - || \
+	    { echo "cnnc: a library is missing; 'make deps' installs it" >&2; exit 1; }
+	@mkdir -p $(@D) && touch $@
+
+deps:
+	@.ci/deps $(DEPS)
+
+test-deps:
+	@.ci/deps $(DEPS) $(TEST_DEPS)
+
+# Targets that install first and build afterwards do so in a second make, on all processors.
+BUILD = $(MAKE) --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j$$(nproc))
+
+# ----------------------------------------------------------------------- tests
+
+test: test-deps
+	@$(BUILD) run-tests
+
+run-tests: build/cnnc build/tests lint
+	@build/tests
+
+lint: build/.cppcheck
+
+build/.cppcheck: $(SOURCES) $(TESTS) $(wildcard compiler/*.h compiler/ops/*.h runtime/*.h tests/*.h)
+	@echo "  lint  cppcheck"
+	@mkdir -p $(@D)
+	@cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,performance,portability --inline-suppr \
+	    --suppress=missingIncludeSystem -DCNNC_FAULTS $(SOURCES) $(TESTS)
+	@touch $@
+
+# ------------------------------------------------------------------------ demo
+
+FASHION := /usr/share/datasets/fashion-mnist
+EPOCHS := 1
+DEMO := build/demo
+
+demo: deps
+	@$(BUILD) run-demo EPOCHS=1
+
+train: deps
+	@$(BUILD) run-demo EPOCHS=3
+
+run-demo: build/cnnc
+	@rm -rf $(DEMO) && mkdir -p $(DEMO)
+	build/cnnc run graphs/experiments/fashion.lua $(EPOCHS) $(DEMO)/lenet5.safetensors $(DEMO)/labels-by-tcc
+	build/cnnc graphs/lenet5.lua --weights $(DEMO)/lenet5.safetensors -o $(DEMO)/lenet5.c
+	$(CC) -std=gnu11 -O2 -march=native -I$(DEMO) -o $(DEMO)/fashion graphs/experiments/fashion.c $(DEMO)/lenet5.c -lm
+	@gzip -dc $(FASHION)/t10k-images-idx3-ubyte.gz >$(DEMO)/images
+	@gzip -dc $(FASHION)/t10k-labels-idx1-ubyte.gz >$(DEMO)/labels
+	$(DEMO)/fashion $(DEMO)/images $(DEMO)/labels $(DEMO)/labels-by-tcc
+
+# ----------------------------------------------------------------------- bench
+
+bench: build/cnnc
+	@for graph in lenet5 cifar_cnn resnet8 video3d pointwise; do \
+	    build/cnnc bench graphs/$$graph.lua && \
+	    build/cnnc bench --jit cc graphs/$$graph.lua || exit 1; done
+	@for graph in lenet5 cifar_cnn resnet8; do \
+	    build/cnnc bench --train --batch 64 graphs/$$graph.lua || exit 1; done
+
+# --------------------------------------------------------------------- install
+
+install: build/cnnc
+	install -D -m 755 build/cnnc $(DESTDIR)$(PREFIX)/bin/cnnc
+	install -d $(DESTDIR)$(PREFIX)/share/cnnc/graphs/experiments $(DESTDIR)$(PREFIX)/share/doc/cnnc
+	install -m 644 $(wildcard graphs/*.lua) $(DESTDIR)$(PREFIX)/share/cnnc/graphs
+	install -m 644 $(wildcard graphs/experiments/*) $(DESTDIR)$(PREFIX)/share/cnnc/graphs/experiments
+	install -m 644 $(wildcard LICENSE README.md docs/*.md) $(DESTDIR)$(PREFIX)/share/doc/cnnc
+
+clean:
+	rm -rf build
