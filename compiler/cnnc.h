@@ -150,6 +150,7 @@ struct Param {
     const float *literal;     /* INIT_LITERAL: count numbers */
     bool trainable;
     bool statistic;           /* a running statistic: written by training, not by optimisers */
+    bool derived;             /* no entry of the state_dict: computed by pack (hoist) */
     Layer *layer;
 };
 
@@ -175,10 +176,9 @@ struct Node {
     Param *param;             /* of a param leaf */
     Input *input;             /* of an input leaf */
     double value;             /* of a scalar constant leaf */
-    bool derived;             /* computed from parameters alone (set by hoist) */
 
     /* fuse.c */
-    int uses;
+    int uses;                 /* nodes that read it, and roots */
     bool inlined;             /* never stored: recomputed inside its reader's expression */
     Node *root;               /* the reduction in whose epilogue this node is computed, or NULL */
     /* layout.c */
@@ -192,13 +192,13 @@ typedef enum RootKind {
     ROOT_PARAM_GRAD,          /* added to the gradient of .param */
     ROOT_INPUT_GRAD,          /* stored as the gradient of .input */
     ROOT_UPDATE,              /* stored into .param (running statistics) */
-    ROOT_DERIVED              /* stored into a derived field (hoist) */
+    ROOT_DERIVED              /* stored into the derived .param (hoist) */
 } RootKind;
 
 typedef struct Root {
     RootKind kind;
     Node *node;
-    const char *name;         /* ROOT_OUTPUT, ROOT_DERIVED: as in C */
+    const char *name;         /* of an output, as in C */
     Param *param;
     Input *input;
 } Root;
@@ -331,7 +331,8 @@ enum {                        /* traits */
     OP_INDEX_MAP = 4,         /* y[i] = x[m(i)]: never worth storing */
     OP_CHEAP = 8,             /* costs less than loading it */
     OP_READS_ONCE = 16,       /* a reduction that reads each input element once */
-    OP_ALIAS = 32             /* same elements in the same order, other shape */
+    OP_ALIAS = 32,            /* same elements in the same order, other shape */
+    OP_PLACED = 64            /* an element's value depends on its place, too */
 };
 
 struct Op {
@@ -410,7 +411,8 @@ Graph *fold(Graph *g, bool absorb);          /* constants, common nodes; absorb:
                                                 factors and terms into weights and bias */
 Graph *hoist(Graph *g, Graph **pack);        /* parameter-only subgraphs become derived fields,
                                                 computed by the graph *pack */
-void fuse(Graph *g);                         /* sets uses, inlined, root */
+Graph *fuse(Graph *g);                       /* a node of its own for every root; then sets uses,
+                                                inlined, root */
 
 /* --------------------------------------------------------------------- lower.c
  * Graph -> nests: loops without an order over accesses without an address. */
@@ -557,6 +559,7 @@ void plan(Function *f);       /* offsets of all workspace buffers; in-place reus
 
 struct Function {
     Context *c;
+    bool packs;               /* computes derived fields from the flat parameters */
     const char *name;         /* "forward" */
     Graph *graph;
     Kernel **kernel; int kernels;

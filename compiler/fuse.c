@@ -1,0 +1,131 @@
+/* Which nodes are stored, and which are computed inside their reader.
+ *
+ * After this pass a node is one of
+ *   leaf        a parameter, an input or a scalar;
+ *   alias       another shape of what its input stores;
+ *   inlined     an expression inside its readers (index maps, cheap values, pointwise
+ *               nodes with one reader) or the reduction inside a stored node's kernel;
+ *   stored      everything else: one kernel each.  `root` is the reduction whose
+ *               epilogue (bias, activation, residual sum ...) ends in this node. */
+#include "cnnc.h"
+
+/* -- a home for every root -- */
+
+typedef struct Landing { int *readers; bool *taken; } Landing;
+
+/* A root is stored by its own kernel in its own place.  Leaves and aliases have no
+ * kernel; a gradient that is added to what is there, or an updated statistic,
+ * cannot be read back; two roots may want one node. */
+static bool needs_copy(const Root *root, const Landing *l)
+{
+    bool readable = root->kind == ROOT_OUTPUT || root->kind == ROOT_LOSS;
+    return (root->node->op->traits & (OP_LEAF | OP_ALIAS)) || l->taken[root->node->id] ||
+           (!readable && l->readers[root->node->id] > 0);
+}
+
+static Node *copy(Rewrite *r, Node *old, Node **in)
+{
+    return node_copy(r, old, in);
+}
+
+static Graph *land(Graph *old)
+{
+    Graph *g = graph_rewrite(old, copy, NULL);
+    Landing l = {NEW_ARRAY(g->c, int, g->nodes + 1), NEW_ARRAY(g->c, bool, g->nodes + 1)};
+    for (int i = 0; i < g->nodes; i++)
+        for (int k = 0; k < g->node[i]->ins; k++)
+            l.readers[g->node[i]->in[k]->id]++;
+    for (int i = 0; i < g->roots; i++) {
+        Root *root = &g->root[i];
+        if (needs_copy(root, &l)) {
+            g->current = root->node->layer;
+            root->node = build_copy(g, root->node);
+        } else {
+            l.taken[root->node->id] = true;
+        }
+    }
+    g->current = NULL;
+    return g;
+}
+
+/* -- readers -- */
+
+typedef struct Readers {
+    Node **first;             /* by node: one of its readers */
+    bool *rooted;             /* by node: a root, or read by an alias */
+} Readers;
+
+static Readers count_readers(Graph *g)
+{
+    Readers r = {NEW_ARRAY(g->c, Node *, g->nodes + 1), NEW_ARRAY(g->c, bool, g->nodes + 1)};
+    for (int i = 0; i < g->nodes; i++) {
+        Node *n = g->node[i];
+        for (int k = 0; k < n->ins; k++) {
+            Node *in = n->in[k];
+            in->uses += r.first[in->id] != n;    /* x * x reads x once */
+            r.first[in->id] = n;
+            r.rooted[in->id] |= (n->op->traits & OP_ALIAS) != 0;
+        }
+    }
+    for (int i = 0; i < g->roots; i++) {
+        g->root[i].node->uses++;
+        r.rooted[g->root[i].node->id] = true;
+    }
+    return r;
+}
+
+static bool reads_twice(const Node *reader, const Node *n)
+{
+    int times = 0;
+    for (int k = 0; k < reader->ins; k++)
+        times += reader->in[k] == n;
+    return times > 1;
+}
+
+/* Whether each element of n, written as an expression, would be computed once. */
+static bool computed_once(const Readers *r, const Node *n)
+{
+    const Node *reader = r->first[n->id];
+    if (n->uses != 1 || r->rooted[n->id])
+        return false;
+    if (reader->op->traits & OP_INDEX_MAP)
+        return shape_count(&reader->shape) <= shape_count(&n->shape) && computed_once(r, reader);
+    if (reads_twice(reader, n)) {                /* (x - m) * (x - m): fine while it stays that small */
+        for (int k = 0; k < n->ins; k++)
+            if (n->in[k]->inlined && !(n->in[k]->op->traits & OP_INDEX_MAP))
+                return false;
+    }
+    return reader->op->traits & (OP_POINTWISE | OP_READS_ONCE);
+}
+
+/* The pointwise nodes behind a reduction belong to its epilogue as long as each is
+ * the only reader of the one before and no later reduction has claimed it. */
+static void claim_epilogue(const Readers *r, Node *reduction)
+{
+    Node *last = reduction;
+    while (last->uses == 1 && !r->rooted[last->id]) {
+        Node *next = r->first[last->id];
+        if (!(next->op->traits & OP_POINTWISE) || next->root || reads_twice(next, last))
+            break;
+        last->inlined = true;
+        next->root = reduction;
+        last = next;
+    }
+    last->inlined = false;
+}
+
+Graph *fuse(Graph *old)
+{
+    Graph *g = land(old);
+    Readers r = count_readers(g);
+    for (int i = 0; i < g->nodes; i++) {
+        Node *n = g->node[i];
+        if (!n->op->element || r.rooted[n->id])
+            continue;
+        n->inlined = (n->op->traits & (OP_INDEX_MAP | OP_CHEAP)) || computed_once(&r, n);
+    }
+    for (int i = g->nodes - 1; i >= 0; i--)
+        if (g->node[i]->op->lower)
+            claim_epilogue(&r, g->node[i]);
+    return g;
+}

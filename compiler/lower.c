@@ -1,0 +1,221 @@
+/* Graph -> kernels: one per stored node, each one nest or more.
+ *
+ * A nest says what is computed over which axes; accesses are logical indices into
+ * tensors.  Order, tiles and addresses come later (layout, schedule). */
+#include "cnnc.h"
+
+#include <string.h>
+
+struct Lower {
+    Context *c;
+    Function *f;
+    Kernel *kernel;
+    Node *target;             /* what the kernel stores */
+    Node *reduction;          /* what it reduces, or NULL */
+    Expr *reduced;            /* the reduction's value while its epilogue is built, else NULL */
+};
+
+Context *lower_context(Lower *l)
+{
+    return l->c;
+}
+
+/* -- affine indices -- */
+
+Affine affine_constant(int constant)
+{
+    return (Affine){.constant = constant};
+}
+
+Affine affine_sum(Affine a, Affine b)
+{
+    a.constant += b.constant;
+    for (int i = 0; i < MAX_AXES; i++)
+        a.coef[i] += b.coef[i];
+    return a;
+}
+
+Affine affine_times(Affine a, int factor)
+{
+    a.constant *= factor;
+    for (int i = 0; i < MAX_AXES; i++)
+        a.coef[i] *= factor;
+    return a;
+}
+
+/* -- expressions -- */
+
+static Expr *expr_new(Lower *l, ExprKind kind, DType dtype)
+{
+    Expr *e = NEW(l->c, Expr);
+    e->kind = kind;
+    e->dtype = dtype;
+    return e;
+}
+
+Expr *expr_float(Lower *l, double value)
+{
+    Expr *e = expr_new(l, X_FLOAT, F32);
+    e->number = value;
+    return e;
+}
+
+Expr *expr_int(Lower *l, int value)
+{
+    Expr *e = expr_new(l, X_INT, I32);
+    e->number = value;
+    return e;
+}
+
+Expr *expr_affine(Lower *l, Affine a)
+{
+    Expr *e = expr_new(l, X_AFFINE, I32);
+    e->affine = a;
+    return e;
+}
+
+static DType result_type(Fn fn, const Expr *a, const Expr *b)
+{
+    switch (fn) {
+    case FN_LT: case FN_LE: case FN_EQ: case FN_AND:
+        return I32;
+    case FN_TO_FLOAT: case FN_RANDOM:
+        return F32;
+    case FN_SELECT:
+        return b->dtype;
+    default:
+        return a->dtype;
+    }
+}
+
+Expr *expr_call(Lower *l, Fn fn, Expr *a, Expr *b, Expr *c)
+{
+    Expr *e = expr_new(l, X_CALL, result_type(fn, a, b));
+    e->fn = fn;
+    e->arg[0] = a;
+    e->arg[1] = b;
+    e->arg[2] = c;
+    return e;
+}
+
+static Expr *load(Lower *l, Node *x, const Affine *index, bool border)
+{
+    Expr *e = expr_new(l, X_LOAD, x->dtype);
+    e->load.node = x;
+    e->load.border = border;
+    memcpy(e->load.index, index, (size_t)x->shape.rank * sizeof *index);
+    return e;
+}
+
+Expr *element(Lower *l, Node *x, const Affine *index)
+{
+    if (x == l->reduction && l->reduced)
+        return l->reduced;
+    if ((x->op->traits & OP_LEAF) && !x->param && !x->input)
+        return expr_float(l, x->value);
+    if (x->inlined || (x == l->target && x->op->element))
+        return x->op->element(l, x, index);
+    return load(l, x, index, false);
+}
+
+/* What lies outside counts as zero: only a stored tensor can be read that way. */
+Expr *element_bordered(Lower *l, Node *x, const Affine *index)
+{
+    if (x->inlined && !(x->op->traits & OP_INDEX_MAP))
+        fail(l->c, STATUS_FAULT, "lower: %s reads outside the unstored %s", l->target->op->name, x->op->name);
+    Expr *e = element(l, x, index);
+    if (e->kind == X_LOAD)
+        e->load.border = true;
+    return e;
+}
+
+/* -- nests -- */
+
+Nest *nest_open(Lower *l)
+{
+    return NEW(l->c, Nest);
+}
+
+Affine nest_axis(Nest *nest, const char *name, int extent, bool reduce)
+{
+    if (nest->axes == MAX_AXES)
+        __builtin_trap();                        /* MAX_AXES covers the deepest op */
+    nest->axis[nest->axes] = (Axis){name, extent, reduce};
+    nest->reduces |= reduce;
+    Affine a = {0};
+    a.coef[nest->axes++] = 1;
+    return a;
+}
+
+static bool accumulates(const Function *f, const Node *n)
+{
+    for (int i = 0; i < f->graph->roots; i++)
+        if (f->graph->root[i].node == n)
+            return f->graph->root[i].kind == ROOT_PARAM_GRAD;
+    return false;
+}
+
+static void store(Lower *l, Nest *nest, Expr *value, const Affine *index)
+{
+    nest->store.node = l->target;
+    nest->store.value = value;
+    nest->store.accumulate = accumulates(l->f, l->target);
+    memcpy(nest->store.index, index, (size_t)l->target->shape.rank * sizeof *index);
+    PUSH(l->c, l->kernel->nest, l->kernel->nests) = nest;
+}
+
+void nest_close(Lower *l, Node *n, Nest *nest, ReduceKind kind, Expr *term, Expr *tag, const Affine *index)
+{
+    nest->reduce = kind;
+    nest->term = term;
+    nest->tag = tag;
+    l->reduction = n;
+    l->reduced = term;
+    if (nest->reduces)
+        l->reduced = expr_new(l, X_ACC, kind == REDUCE_ARGMAX ? I32 : term->dtype);
+    Expr *value = n == l->target ? l->reduced : element(l, l->target, index);
+    l->reduced = NULL;
+    store(l, nest, value, index);
+}
+
+static void lower_pointwise(Lower *l, Node *n)
+{
+    static const char *const names[MAX_RANK] = {"i0", "i1", "i2", "i3", "i4", "i5"};
+    Nest *nest = nest_open(l);
+    Affine index[MAX_RANK];
+    for (int d = 0; d < n->shape.rank; d++)
+        index[d] = nest_axis(nest, d == 0 && n->batched ? "n" : names[d], n->shape.dim[d], false);
+    store(l, nest, n->op->element(l, n, index), index);
+}
+
+static bool stored(const Node *n)
+{
+    return !n->inlined && !(n->op->traits & (OP_LEAF | OP_ALIAS));
+}
+
+static void lower_node(Lower *l, Node *n)
+{
+    l->kernel = NEW(l->c, Kernel);
+    l->kernel->node = l->target = n;
+    l->reduction = n->root ? n->root : n->op->lower ? n : NULL;
+    l->reduced = NULL;
+    if (l->reduction)
+        l->reduction->op->lower(l, l->reduction);
+    else
+        lower_pointwise(l, n);
+    PUSH(l->c, l->f->kernel, l->f->kernels) = l->kernel;
+}
+
+Function *lower(Graph *g, const char *name)
+{
+    Function *f = NEW(g->c, Function);
+    f->c = g->c;
+    f->name = name;
+    f->graph = g;
+    Lower l = {.c = g->c, .f = f};
+    bool *live = graph_live(g);
+    for (int i = 0; i < g->nodes; i++)
+        if (live[i] && stored(g->node[i]))
+            lower_node(&l, g->node[i]);
+    return f;
+}
