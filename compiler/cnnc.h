@@ -475,7 +475,6 @@ struct Kernel {
     const char *name;         /* C identifier */
     Nest **nest;  int nests;
     Storage **storage; int storages;   /* arguments: written one first */
-    bool clears_gap;          /* writes the zeros between the rows first */
 };
 
 /* For ops: open a nest whose result is node n (or what is fused behind it). */
@@ -499,12 +498,17 @@ Expr *expr_call(Lower *l, Fn fn, Expr *a, Expr *b, Expr *c);
 Context *lower_context(Lower *l);
 
 Function *lower(Graph *g, const char *name);
+Kernel *lower_node(Function *f, Node *n);    /* one stored node (layout adds copies) */
+
+/* Visits every load of an expression; of a nest's term, tag and value. */
+void expr_loads(Expr *e, void (*visit)(Expr *load, void *user), void *user);
+void nest_loads(Nest *nest, void (*visit)(Expr *load, void *user), void *user);
 
 /* -------------------------------------------------------------------- layout.c
  * Where elements lie.  address = lead + sum of stride[d] * index[d], in elements;
  * rows of the innermost dim are `gap` zeros apart. */
 
-typedef struct Layout { int rank; int stride[MAX_RANK]; int lead, gap; int64_t elements; } Layout;
+typedef struct Layout { int stride[MAX_RANK]; int lead, gap, elements; } Layout;
 
 typedef enum Place {
     PLACE_WORKSPACE, PLACE_INPUT, PLACE_OUTPUT, PLACE_PARAM, PLACE_GRAD, PLACE_INPUT_GRAD
@@ -518,14 +522,19 @@ struct Storage {
     Layout layout;
     const Param *param;       /* PARAM, GRAD */
     const Input *input;       /* INPUT, INPUT_GRAD */
+    const Root *output;       /* OUTPUT */
+    bool plain;               /* seen in another shape, or the user's: no gaps possible */
     int birth, death;         /* first and last kernel that touches it (plan) */
     Storage *shares;          /* lives in the memory of this one (in place), or NULL */
     int64_t offset;           /* WORKSPACE: in bytes */
 };
 
 void layout(Function *f);
-Affine layout_address(const Storage *s, const Affine *index);
-int layout_gap_rows(const Storage *s);       /* rows followed by a gap */
+/* Element offset of an index of n from its storage's pointer. */
+Affine layout_address(const Node *n, const Affine *index);
+/* Smallest and largest value of an index over the axes of a nest. */
+void affine_range(const Affine *a, const Nest *nest, int *low, int *high);
+int layout_rows(const Storage *s);           /* rows, each followed by a gap */
 
 /* ------------------------------------------------------------------ schedule.c
  * Nests -> loop trees.  Only this file knows what is legal. */

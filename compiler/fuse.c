@@ -53,18 +53,22 @@ static Graph *land(Graph *old)
 typedef struct Readers {
     Node **first;             /* by node: one of its readers */
     bool *rooted;             /* by node: a root, or read by an alias */
+    bool *windowed;           /* by node: activations that a reduction reads more than once or past the edge */
 } Readers;
 
 static Readers count_readers(Graph *g)
 {
-    Readers r = {NEW_ARRAY(g->c, Node *, g->nodes + 1), NEW_ARRAY(g->c, bool, g->nodes + 1)};
+    Readers r = {NEW_ARRAY(g->c, Node *, g->nodes + 1), NEW_ARRAY(g->c, bool, g->nodes + 1),
+                 NEW_ARRAY(g->c, bool, g->nodes + 1)};
     for (int i = 0; i < g->nodes; i++) {
         Node *n = g->node[i];
+        bool window = n->op->lower && !(n->op->traits & OP_READS_ONCE);
         for (int k = 0; k < n->ins; k++) {
             Node *in = n->in[k];
             in->uses += r.first[in->id] != n;    /* x * x reads x once */
             r.first[in->id] = n;
             r.rooted[in->id] |= (n->op->traits & OP_ALIAS) != 0;
+            r.windowed[in->id] |= window && in->batched;
         }
     }
     for (int i = 0; i < g->roots; i++) {
@@ -120,7 +124,7 @@ Graph *fuse(Graph *old)
     Readers r = count_readers(g);
     for (int i = 0; i < g->nodes; i++) {
         Node *n = g->node[i];
-        if (!n->op->element || r.rooted[n->id])
+        if (!n->op->element || r.rooted[n->id] || r.windowed[n->id])
             continue;
         n->inlined = (n->op->traits & (OP_INDEX_MAP | OP_CHEAP)) || computed_once(&r, n);
     }

@@ -129,6 +129,25 @@ Expr *element_bordered(Lower *l, Node *x, const Affine *index)
     return e;
 }
 
+void expr_loads(Expr *e, void (*visit)(Expr *load, void *user), void *user)
+{
+    if (!e)
+        return;
+    if (e->kind == X_LOAD)
+        visit(e, user);
+    for (int i = 0; i < 3 && e->kind == X_CALL; i++)
+        expr_loads(e->arg[i], visit, user);
+}
+
+void nest_loads(Nest *nest, void (*visit)(Expr *load, void *user), void *user)
+{
+    if (nest->reduces) {
+        expr_loads(nest->term, visit, user);
+        expr_loads(nest->tag, visit, user);
+    }
+    expr_loads(nest->store.value, visit, user);
+}
+
 /* -- nests -- */
 
 Nest *nest_open(Lower *l)
@@ -193,17 +212,16 @@ static bool stored(const Node *n)
     return !n->inlined && !(n->op->traits & (OP_LEAF | OP_ALIAS));
 }
 
-static void lower_node(Lower *l, Node *n)
+Kernel *lower_node(Function *f, Node *n)
 {
-    l->kernel = NEW(l->c, Kernel);
-    l->kernel->node = l->target = n;
-    l->reduction = n->root ? n->root : n->op->lower ? n : NULL;
-    l->reduced = NULL;
-    if (l->reduction)
-        l->reduction->op->lower(l, l->reduction);
+    Lower l = {.c = f->c, .f = f, .kernel = NEW(f->c, Kernel), .target = n};
+    l.kernel->node = n;
+    l.reduction = n->root ? n->root : n->op->lower ? n : NULL;
+    if (l.reduction)
+        l.reduction->op->lower(&l, l.reduction);
     else
-        lower_pointwise(l, n);
-    PUSH(l->c, l->f->kernel, l->f->kernels) = l->kernel;
+        lower_pointwise(&l, n);
+    return l.kernel;
 }
 
 Function *lower(Graph *g, const char *name)
@@ -212,10 +230,9 @@ Function *lower(Graph *g, const char *name)
     f->c = g->c;
     f->name = name;
     f->graph = g;
-    Lower l = {.c = g->c, .f = f};
     bool *live = graph_live(g);
     for (int i = 0; i < g->nodes; i++)
         if (live[i] && stored(g->node[i]))
-            lower_node(&l, g->node[i]);
+            PUSH(g->c, f->kernel, f->kernels) = lower_node(f, g->node[i]);
     return f;
 }
