@@ -1,0 +1,364 @@
+/* The command line: arguments to CommandOptions, failures to messages and exit
+ * statuses.  Results go to stdout, messages to stderr. */
+#include "../runtime/runtime.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <getopt.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    COMPILE = 1, SUMMARY = 2, PREDICT = 4, GRADCHECK = 8, BENCH = 16, RUN = 32,
+    NETWORK = COMPILE | SUMMARY | PREDICT | GRADCHECK | BENCH,      /* those that take a network file */
+    EVERY = NETWORK | RUN
+};
+
+typedef struct Command {
+    int bit;
+    const char *name;         /* NULL: no word, the network file comes first */
+    const char *usage, *doc;
+} Command;
+
+static const Command commands[] = {
+    {COMPILE, NULL, "NETWORK -o net.c|net.h|net.o|net.a|net.so",
+     "C source and its header; other kinds by the system's C compiler"},
+    {SUMMARY, "summary", "NETWORK", "shapes, parameters, work and memory of each layer"},
+    {PREDICT, "predict", "NETWORK --input x.npy|x.png [--output y.npy]", "compiled in memory and run"},
+    {GRADCHECK, "gradcheck", "NETWORK", "every gradient against finite differences, in double"},
+    {BENCH, "bench", "NETWORK", "latency and throughput, forward or --train"},
+    {RUN, "run", "EXPERIMENT.lua [ARG...]", "an experiment in Lua"},
+};
+enum { COMMANDS = sizeof commands / sizeof *commands };
+
+typedef struct OptionRow {
+    int key;                  /* a letter is also the short form */
+    const char *name, *argument;       /* argument NULL: a switch */
+    int takes;                /* the commands that take it */
+    const char *doc;
+} OptionRow;
+
+enum {
+    KEY_WEIGHTS = 256, KEY_SEED, KEY_BATCH, KEY_TRAIN, KEY_TARGET, KEY_JIT, KEY_NAME, KEY_THREADS, KEY_EMIT,
+    KEY_INPUT, KEY_INPUT_GRAD, KEY_JSON, KEY_RUNS, KEY_HELP, KEY_VERSION
+};
+
+static const OptionRow option_rows[] = {
+    {'o', "output", "[NAME=]FILE", COMPILE | PREDICT, "where the result goes; - is standard output"},
+    {KEY_INPUT, "input", "[NAME=]FILE", PREDICT, "samples (.npy) or one picture (PNG, PGM, JPEG)"},
+    {KEY_WEIGHTS, "weights", "FILE", NETWORK, "parameters from a .safetensors file"},
+    {KEY_SEED, "seed", "N", NETWORK, "of initial parameters (0)"},
+    {KEY_BATCH, "batch", "N", NETWORK, "samples of one call (1)"},
+    {KEY_TRAIN, "train", NULL, NETWORK, "with loss, backward and optimisers"},
+    {KEY_INPUT_GRAD, "input-grad", NULL, COMPILE, "backward also yields the gradients of the inputs"},
+    {KEY_TARGET, "target", "NAME", NETWORK, "processor to compile for (native)"},
+    {KEY_JIT, "jit", "NAME", NETWORK, "how to run in memory: tcc, cc or eval (tcc)"},
+    {KEY_NAME, "name", "PREFIX", NETWORK, "of C names (the model's name)"},
+    {KEY_THREADS, "threads", "N", NETWORK, "threads of one call (1)"},
+    {KEY_EMIT, "emit", "FORM", NETWORK, "print ir, ir:PASS, plan or dot"},
+    {KEY_RUNS, "runs", "N", GRADCHECK | BENCH, "bench: calls to time; gradcheck: points per tensor"},
+    {KEY_JSON, "json", NULL, SUMMARY | BENCH, "for programs"},
+    {KEY_HELP, "help", NULL, EVERY, "this text"},
+    {KEY_VERSION, "version", NULL, EVERY, NULL},
+};
+enum { OPTIONS = sizeof option_rows / sizeof *option_rows };
+
+typedef struct CommandLine {
+    Context *c;
+    int argc;
+    char **argv;
+    const Command *command;
+    CommandOptions options;
+    bool help, version;
+    char **rest;              /* arguments of an experiment */
+    int rests;
+    int status;
+} CommandLine;
+
+/* ---------------------------------------------------------------------- help */
+
+static const char *command_name(const Command *command)
+{
+    return command->name ? command->name : "compile";
+}
+
+static void print_targets(void)
+{
+    int count;
+    const Target *target = target_list(&count);
+    printf("\nTargets:\n");
+    for (int i = 0; i < count; i++)
+        printf("  %-12s %s\n", target[i].name, target[i].doc);
+}
+
+static void print_help(const Command *only)
+{
+    for (int i = 0; i < COMMANDS; i++) {
+        const Command *command = &commands[i];
+        if (only && only != command)
+            continue;
+        printf("%s cnnc %s%s%s\n", i == 0 || only ? "Usage:" : "      ", command->name ? command->name : "",
+               command->name ? " " : "", command->usage);
+        printf("           %s\n", command->doc);
+    }
+    printf("\nOptions:\n");
+    for (int i = 0; i < OPTIONS; i++) {
+        const OptionRow *row = &option_rows[i];
+        if (!row->doc || (only && !(row->takes & only->bit)))
+            continue;
+        char left[40];
+        snprintf(left, sizeof left, "%s--%s %s", row->key == 'o' ? "-o, " : "", row->name,
+                 row->argument ? row->argument : "");
+        printf("  %-26s %s\n", left, row->doc);
+    }
+    if (!only || only->bit & NETWORK)
+        print_targets();
+    printf("\nExit status: 0 done, 1 bad input, 2 bad usage, 3 a fault of cnnc.\n");
+}
+
+/* ------------------------------------------------------------------- parsing */
+
+/* A whole number without sign, blanks or leftovers. */
+static uint64_t parse_number(Context *c, const char *option, const char *text, uint64_t low, uint64_t high)
+{
+    char *end = NULL;
+    errno = 0;
+    unsigned long long value = isdigit((unsigned char)*text) ? strtoull(text, &end, 10) : 0;
+    if (!end || *end || errno || value < low || value > high)
+        fail(c, STATUS_USAGE, "--%s: found '%s', expected a whole number from %llu to %llu", option, text,
+             (unsigned long long)low, (unsigned long long)high);
+    return value;
+}
+
+static const char *parse_prefix(Context *c, const char *text)
+{
+    bool good = isalpha((unsigned char)*text) || *text == '_';
+    for (const char *p = text; *p; p++)
+        good = good && (isalnum((unsigned char)*p) || *p == '_');
+    if (!good)
+        fail(c, STATUS_USAGE, "--name: found '%s', expected letters, digits and _ as in a C name", text);
+    return text;
+}
+
+static const Target *parse_target(Context *c, const char *text)
+{
+    const Target *target = target_find(text);
+    if (!target)
+        fail(c, STATUS_USAGE, "--target: unknown target '%s' (see cnnc --help)", text);
+    return target;
+}
+
+static void parse_emit(Context *c, Options *o, const char *text)
+{
+    if (strncmp(text, "ir:", 3) == 0 && text[3]) {
+        o->emit = "ir";
+        o->emit_after = text + 3;
+    } else if (!strcmp(text, "ir") || !strcmp(text, "plan") || !strcmp(text, "dot")) {
+        o->emit = text;
+    } else {
+        fail(c, STATUS_USAGE, "--emit: found '%s', expected ir, ir:PASS, plan or dot", text);
+    }
+}
+
+static void parse_threads(Context *c, const char *text)
+{
+    if (parse_number(c, "threads", text, 1, 1024) != 1)
+        fail(c, STATUS_INPUT, "--threads %s: this version generates serial code only, --threads 1", text);
+}
+
+static void add_file(Context *c, const char *option, const char **list, int *count, int room)
+{
+    if (*count == room)
+        fail(c, STATUS_USAGE, "--%s: given more than %d times", option, room);
+    list[(*count)++] = optarg;
+}
+
+static void take_option(CommandLine *line, int key)
+{
+    Context *c = line->c;
+    CommandOptions *o = &line->options;
+    enum { ROOM = sizeof o->input / sizeof *o->input };
+    switch (key) {
+    case 'o':            add_file(c, "output", o->outputs, &o->n_outputs, ROOM); break;
+    case KEY_INPUT:      add_file(c, "input", o->input, &o->inputs, ROOM); break;
+    case KEY_WEIGHTS:    o->weights = optarg; break;
+    case KEY_SEED:       o->seed = parse_number(c, "seed", optarg, 0, UINT64_MAX); break;
+    case KEY_BATCH:      o->compile.batch = (int)parse_number(c, "batch", optarg, 1, INT_MAX); break;
+    case KEY_TRAIN:      o->train = o->compile.train = true; break;
+    case KEY_INPUT_GRAD: o->compile.input_grad = true; break;
+    case KEY_TARGET:     o->compile.target = parse_target(c, optarg); break;
+    case KEY_JIT:        o->jit = jit_find(c, optarg); break;
+    case KEY_NAME:       o->compile.prefix = parse_prefix(c, optarg); break;
+    case KEY_THREADS:    parse_threads(c, optarg); break;
+    case KEY_EMIT:       parse_emit(c, &o->compile, optarg); break;
+    case KEY_JSON:       o->json = true; break;
+    case KEY_HELP:       line->help = true; break;
+    case KEY_VERSION:    line->version = true; break;
+    case KEY_RUNS:       o->runs = (int)parse_number(c, "runs", optarg, 1, 1000000); break;
+    }
+}
+
+static const Command *command_find(const char *name)
+{
+    for (int i = 0; i < COMMANDS; i++)
+        if (commands[i].name && !strcmp(commands[i].name, name))
+            return &commands[i];
+    return NULL;
+}
+
+/* The word that says what to do.  A network file is known by its dot or slash; a
+ * bare word is a command or a mistake. */
+static const Command *choose_command(Context *c, const char *word)
+{
+    const Command *command = command_find(word);
+    if (!command && strcmp(word, "-") && !strpbrk(word, "./"))
+        fail(c, STATUS_USAGE, "unknown command '%s'", word);
+    return command ? command : &commands[0];
+}
+
+/* One getopt scan.  Options before the command are kept in `seen` until the
+ * command that must take them is known. */
+static void scan_options(CommandLine *line, int argc, char **argv, const char *letters, int *seen)
+{
+    struct option table[OPTIONS + 1] = {{0}};
+    for (int i = 0; i < OPTIONS; i++)
+        table[i] = (struct option){option_rows[i].name, option_rows[i].argument ? required_argument : no_argument,
+                                   NULL, option_rows[i].key};
+    optind = 0;                                  /* glibc: start over */
+    opterr = 0;
+    for (int key, row; (key = getopt_long(argc, argv, letters, table, &row)) != -1;) {
+        if (key == ':')
+            fail(line->c, STATUS_USAGE, "%s needs a value", argv[optind - 1]);
+        if (key == '?' && optopt && optopt < 256)
+            fail(line->c, STATUS_USAGE, "unknown option -%c", optopt);
+        if (key == '?')
+            fail(line->c, STATUS_USAGE, "%s %s", optopt ? "no value is taken by" : "unknown option",
+                 argv[optind - 1]);
+        for (int i = 0; i < OPTIONS; i++)
+            if (option_rows[i].key == key)
+                *seen |= 1 << i;
+        take_option(line, key);
+    }
+}
+
+/* True when there is something to execute. */
+static bool parse(CommandLine *line)
+{
+    Context *c = line->c;
+    int seen = 0, argc = line->argc;
+    char **argv = line->argv;
+    scan_options(line, argc, argv, "+:o:", &seen);
+    int first = optind;
+    if (first < argc) {
+        line->command = choose_command(c, argv[first]);
+        if (!line->command->name)
+            first--;                             /* the word is the network file: leave it as an operand */
+        bool whole = line->command->bit != RUN;  /* what follows an experiment belongs to it */
+        scan_options(line, argc - first, argv + first, whole ? ":o:" : "+:o:", &seen);
+        first += optind;
+    }
+    if (line->help)
+        print_help(line->command);
+    else if (line->version)
+        printf("cnnc %s\n", CNNC_VERSION);
+    if (line->help || line->version)
+        return false;
+    if (!line->command)
+        fail(c, STATUS_USAGE, "no network file");
+    for (int i = 0; i < OPTIONS; i++)
+        if (seen & 1 << i && !(option_rows[i].takes & line->command->bit))
+            fail(c, STATUS_USAGE, "%s does not take --%s", command_name(line->command), option_rows[i].name);
+    if (first >= argc)
+        fail(c, STATUS_USAGE, "%s: which file?", command_name(line->command));
+    line->options.network = argv[first];
+    line->rest = argv + first + 1;
+    line->rests = argc - first - 1;
+    if (line->command->bit != RUN && line->rests)
+        fail(c, STATUS_USAGE, "one file at a time: '%s' is one too many", line->rest[0]);
+    return true;
+}
+
+/* ------------------------------------------------------------------ execution */
+
+static void check_network(Context *c, const char *path)
+{
+    const char *dot = strrchr(path, '.');
+    if (dot && !strcmp(dot, ".onnx"))
+        fail(c, STATUS_INPUT, "%s: ONNX networks are not supported, only Lua network files", path);
+}
+
+static int command_summary(Context *c, const CommandOptions *o)
+{
+    Graph *net = frontend_load(c, o->network, o->compile.batch);
+    if (o->weights)
+        safetensors_load(net, o->weights, NEW_ARRAY(c, float, params_count(net)));    /* only checked */
+    bool has_loss = false;
+    for (int i = 0; i < net->roots; i++)
+        has_loss = has_loss || net->root[i].kind == ROOT_LOSS;
+    Options options = o->compile;
+    options.train = false;
+    Program *inference = compile(net, &options, NULL);
+    options.train = true;
+    Program *training = has_loss ? compile(net, &options, NULL) : NULL;
+    (o->json ? summary_json : summary_print)(inference, training, stdout);
+    return STATUS_OK;
+}
+
+/* Commands that only run a network print its form first when asked. */
+static void emit_form(Context *c, const CommandOptions *o)
+{
+    if (o->compile.emit)
+        compile(frontend_load(c, o->network, o->compile.batch), &o->compile, stdout);
+}
+
+static void execute(void *argument)
+{
+    CommandLine *line = argument;
+    Context *c = line->c;
+    CommandOptions *o = &line->options;
+    if (!parse(line))
+        return;
+    if (line->command->bit == RUN) {
+        line->status = experiment_run(c, o->network, line->rests, line->rest);
+        return;
+    }
+    check_network(c, o->network);
+    if (line->command->bit != COMPILE)
+        emit_form(c, o);
+    switch (line->command->bit) {
+    case COMPILE:   line->status = command_compile(c, o); break;
+    case SUMMARY:   line->status = command_summary(c, o); break;
+    case PREDICT:   line->status = command_predict(c, o); break;
+    case GRADCHECK: line->status = command_gradcheck(c, o); break;
+    case BENCH:     line->status = command_bench(c, o); break;
+    }
+}
+
+int main(int argc, char **argv)
+{
+    signal(SIGPIPE, SIG_IGN);                    /* a closed pipe is a failed write, seen below */
+    Context c;
+    context_init(&c);
+    CommandLine line = {.c = &c, .argc = argc, .argv = argv};
+    line.options.compile.batch = 1;
+    line.options.compile.target = target_find("native");
+    if (!attempt(&c, execute, &line)) {
+        fflush(stdout);
+        fprintf(stderr, "cnnc: %s\n", c.message);
+        if (c.status == STATUS_USAGE)
+            fprintf(stderr, "try: cnnc %s%s--help\n", line.command && line.command->name ? line.command->name : "",
+                    line.command && line.command->name ? " " : "");
+        if (c.status == STATUS_FAULT)
+            fprintf(stderr, "This is a fault of cnnc itself; please report it with the network file.\n");
+        line.status = c.status;
+    }
+    context_free(&c);
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        if (errno != EPIPE)                      /* whoever closed the pipe has read enough */
+            fprintf(stderr, "cnnc: standard output: %s\n", strerror(errno));
+        return line.status ? line.status : STATUS_INPUT;
+    }
+    return line.status;
+}
