@@ -11,15 +11,33 @@
 
 #include "../compiler/cnnc.h"
 
+/* --------------------------------------------------------------------- guard.c
+ * Cleaning up behind a failure. */
+
+/* body(argument), then release(argument), also when body fails; the failure then
+ * goes on.  For whatever is open and is not arena memory. */
+void guard(Context *c, void (*body)(void *), void (*release)(void *), void *argument);
+/* body with a context of its own for what it needs for a while: that memory is
+ * freed when body returns or fails.  A failure in either context goes on in c. */
+void scratch(Context *c, void (*body)(Context *work, void *argument), void *argument);
+
 /* ---------------------------------------------------------------------- file.c */
 
 /* The whole file ("-": stdin), one zero byte behind it.  *length without that byte. */
 unsigned char *file_read(Context *c, const char *path, size_t *length);
 /* The same, inflated when it starts with the gzip magic. */
 unsigned char *file_read_gz(Context *c, const char *path, size_t *length);
-/* Writes beside `path`, fsyncs, renames: the old file or the new one, never a part.
- * "-": stdout.  Fails without a trace when the disk is full. */
+/* data inflated when it starts with the gzip magic, else data itself.  Stops
+ * after `limit` bytes, so that a header can be read before the rest is believed. */
+unsigned char *gunzip(Context *c, const char *path, unsigned char *data, size_t *length, size_t limit);
+/* Writes beside `path`, fsyncs, renames: the old file or the new one, never a part;
+ * an existing file's mode is kept.  "-" is stdout; pipes and devices are written
+ * directly.  Fails without a trace when the disk is full. */
 void file_write(Context *c, const char *path, const void *data, size_t length);
+
+/* ------------------------------------------------------------------ together.c
+ * body writes the files at `path`; when it fails all of them are as they were. */
+void write_together(Context *c, int count, const char *const *path, void (*body)(void *), void *argument);
 
 /* ---------------------------------------------------------------------- npy.c */
 
@@ -31,7 +49,9 @@ typedef struct Array {         /* a dense C-order array */
     void *data;
 } Array;
 
+/* Versions 1 to 3; C order; '<f4', '<i4' and '<i8'.  The file must end with the data. */
 Array npy_read(Context *c, const char *path);
+/* The bytes that numpy.save writes. */
 void npy_write(Context *c, const char *path, const Array *a);
 
 /* --------------------------------------------------------------- safetensors.c
@@ -54,14 +74,51 @@ typedef struct Dataset {
     int classes;               /* 1 + the largest label */
 } Dataset;
 
-Dataset *data_idx(Context *c, const char *images, const char *labels);    /* plain or .gz */
-Dataset *data_npy(Context *c, const char *values, const char *labels);
-Dataset *data_cifar(Context *c, int files, const char *const *file);      /* CIFAR-10 binary */
+Dataset *data_npy(Context *c, const char *values, const char *labels);    /* labels may be NULL */
+
+/* For the readers: room for count samples, of which there must be one at least. */
+Dataset *dataset_new(Context *c, const char *name, int64_t count, Shape sample, bool labelled);
+void dataset_count_classes(Dataset *d);
+void unit_from_bytes(float *unit, const unsigned char *byte, size_t count);      /* 0..255 to 0..1 */
+
+/* idx.c, cifar.c, images.c: unsigned bytes. */
+Dataset *data_idx(Context *c, const char *images, const char *labels);    /* plain or .gz; labels may be NULL */
+Dataset *data_cifar(Context *c, int files, const char *const *file);      /* CIFAR-10 binary, plain or .gz */
 Dataset *data_images(Context *c, const char *folder);                     /* one folder a class, sorted */
-/* One PNG, JPEG or PGM/PPM picture as channels x height x width in 0..1. */
+
+/* ------------------------------------------------------------------- picture.c
+ * PNG, JPEG, PGM and PPM.  A grey picture fills all three channels where colour is
+ * asked for, a coloured one becomes its luma where grey is.  16 bits are scaled to
+ * 8; an alpha channel must be opaque, since nothing says what lies behind it.
+ * Colour profiles, orientation tags and bytes after the picture's end are ignored. */
+
+typedef struct Picture {
+    int channels, height, width;       /* 1 or 3 channels */
+    unsigned char *pixel;              /* channels of a pixel side by side, rows downwards */
+} Picture;
+
+/* Checked against height and width before anything is decoded, unless they are 0. */
+Picture picture_decode(Context *c, const char *path, int height, int width);
+/* As planes: unit (channels, height, width) in 0..1; channels 1 or 3. */
+void picture_planes(const Picture *p, int channels, float *unit);
+/* Of known size, as channels x height x width in 0..1. */
 float *picture_read(Context *c, const char *path, int channels, int height, int width);
 /* As above, of the file's own size. */
 float *picture_read_any(Context *c, const char *path, int channels, int *height, int *width);
+
+/* What a decoder gets: a file's bytes and the size to insist on, or 0. */
+typedef struct PictureFile {
+    const char *path;
+    unsigned char *data;
+    size_t length;
+    int height, width;
+} PictureFile;
+
+Picture png_decode(Context *c, const PictureFile *f);
+Picture jpeg_decode(Context *c, const PictureFile *f);
+Picture pnm_decode(Context *c, const PictureFile *f);
+/* For the decoders, before they decode: checks the size and makes room. */
+Picture picture_new(Context *c, const PictureFile *f, int64_t height, int64_t width, int channels);
 
 /* --------------------------------------------------------------------- code.c
  * A Program as something to call.  jit_tcc.c, jit_cc.c, jit_eval.c make one. */
@@ -104,6 +161,22 @@ void jit_tcc_open(Code *code);
 void jit_cc_open(Code *code);
 void jit_eval_open(Code *code);
 
+/* Compiled C text in memory, whoever compiled it. */
+typedef struct Library Library;
+struct Library {
+    void *(*symbol)(Library *l, const char *name);    /* NULL if there is none */
+    void (*unload)(Library *l);
+    void *handle;
+};
+
+/* Looks up the uniform entry points (cnnc_forward ...) and makes them code's
+ * functions.  Owns the library from now on, also when it fails. */
+void code_bind(Code *code, Library library);
+
+/* Zeroed memory for parameters and workspaces: 64-byte aligned. */
+void *aligned_memory(Context *c, int64_t bytes);
+double milliseconds(void);             /* of a clock that never goes back */
+
 /* jit_cc.c also serves `-o net.o|a|so`: compiles C text with the system's compiler
  * ($CC, cc) and the target's flags.  kind: "o", "a", "so". */
 void cc_build(Context *c, const char *source, const char *header, const char *header_name,
@@ -111,8 +184,6 @@ void cc_build(Context *c, const char *source, const char *header, const char *he
 
 /* -------------------------------------------------------------------- model.c
  * A network with parameters that can be run for any number of samples. */
-
-typedef struct Model Model;
 
 typedef struct ModelOptions {
     int batch;
@@ -122,6 +193,30 @@ typedef struct ModelOptions {
     uint64_t seed;
 } ModelOptions;
 
+typedef struct Model {
+    Context *c;
+    ModelOptions options;
+    const char *network;               /* its file, read once: every batch size loads the text again */
+    const char *text;
+    size_t length;
+    Code **code;                       /* one a batch size; [0]: options.batch */
+    int codes;
+    float *flat;                       /* parameters as last initialised, loaded or unpacked */
+    void *params;
+    void *workspace;                   /* enough for every code so far */
+    int64_t workspace_bytes;
+    /* with train */
+    void *grad;                        /* of the last backward */
+    void *moment[2];                   /* of the optimiser: velocity, or Adam's m and v */
+    bool adam;                         /* whose moments these are */
+    int optimizer_steps;               /* since the moments were zero */
+    int64_t steps, epochs;             /* since the parameters were initialised or loaded */
+    int *order;  int orders;           /* scratch of fit and accuracy: order of the samples, */
+    float *batch_values;               /* one gathered batch, */
+    int32_t *batch_labels;
+    float *scores;                     /* and its outputs */
+} Model;
+
 Model *model_open(Context *c, const char *network, ModelOptions options);
 void model_close(Model *m);                        /* unloads code; memory goes with the context */
 void model_init(Model *m, uint64_t seed);
@@ -130,6 +225,8 @@ void model_save(Model *m, const char *safetensors);
 Graph *model_net(const Model *m);
 Program *model_program(const Model *m);
 Code *model_code(Model *m, int batch);             /* compiles a batch size on first use */
+Code *model_code_input_grad(Model *m, int batch);  /* the same with the gradients of the inputs */
+const float *model_flat(Model *m);                 /* the parameters as state_dict orders them */
 
 /* n samples, in chunks of the batch and one shorter program for the rest.
  * in: forward inputs; out: as model_program()->output. */
@@ -150,10 +247,45 @@ double model_fit(Model *m, const Dataset *d, const Fit *fit);        /* mean los
 double model_accuracy(Model *m, const Dataset *d);                   /* fraction */
 void labels_check(Context *c, const Model *m, const Dataset *d);     /* shape, dtype, classes */
 
-/* ---------------------------------------------------------------- experiment.c
- * `cnnc run`: the Lua API of experiments. */
+/* ------------------------------------------------------------------ progress.c
+ * A line that tells how far a long run is; on a terminal only. */
 
+typedef struct Progress { bool shown; int64_t total; double start, drawn; } Progress;
+
+Progress progress_start(int64_t total);                              /* in samples */
+void progress_show(Progress *p, int64_t done, double loss);          /* at most ten times a second */
+void progress_clear(Progress *p);                                    /* erases the line */
+
+/* ---------------------------------------------------------------- experiment.c
+ * `cnnc run`: the Lua API of experiments.  experiment_tensor.c, experiment_data.c
+ * and experiment_model.c hold the types that scripts see. */
+
+/* Runs the script; its error, with its position, becomes a failure of c. */
 int experiment_run(Context *c, const char *script, int args, char *const *arg);
+
+struct lua_State;
+/* attempt() for functions that Lua calls: a failure becomes a Lua error at the
+ * script's line.  Nothing inside body may call Lua, whose errors would not
+ * restore c's handler. */
+void guarded(struct lua_State *L, Context *c, void (*body)(void *), void *argument);
+/* Option tables: refuse keys that are not in `known` (NULL ends), read one key. */
+void options_check(struct lua_State *L, int table, const char *call, const char *const *known);
+double option_number(struct lua_State *L, int table, const char *call, const char *key,
+                     double standard, double low, double high);       /* standard NAN: required */
+const char *option_text(struct lua_State *L, int table, const char *call, const char *key,
+                        const char *standard);
+bool option_flag(struct lua_State *L, int table, const char *call, const char *key, bool standard);
+
+/* Pushes a new tensor of zeros that the script's collector owns. */
+Tensor *tensor_push(struct lua_State *L, const Shape *shape);
+/* The tensor at a stack index; a number or nested table is replaced by one. */
+Tensor *tensor_at(struct lua_State *L, int index);
+Dataset *dataset_at(struct lua_State *L, int index);
+
+/* Each registers its types and globals. */
+void experiment_tensor(struct lua_State *L);
+void experiment_data(struct lua_State *L);
+void experiment_model(struct lua_State *L);
 
 /* ----------------------------------------------------------- commands (main.c calls) */
 
@@ -168,6 +300,7 @@ typedef struct CommandOptions {
     int runs;
 } CommandOptions;
 
+int command_compile(Context *c, const CommandOptions *o);      /* output.c */
 int command_predict(Context *c, const CommandOptions *o);
 int command_gradcheck(Context *c, const CommandOptions *o);
 int command_bench(Context *c, const CommandOptions *o);
