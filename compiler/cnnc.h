@@ -128,6 +128,7 @@ const char *shape_text(Context *c, const Shape *s, bool skip_batch);   /* "1x28x
 /* One call of the network file: what a person calls a layer. */
 struct Layer {
     const char *name;         /* "conv1", or as named */
+    bool named;               /* the network file gave the name */
     const char *method;       /* "conv2d" */
     const char *where;        /* "net.lua:7" (with the callers of a helper function) */
     Node *output;             /* the last node that the call made */
@@ -274,7 +275,8 @@ typedef enum ArgKind {
     ARG_INT,                  /* whole number in [low, high] */
     ARG_NUMBER,               /* finite number in [low, high] */
     ARG_BOOL,
-    ARG_NAME,                 /* string */
+    ARG_NAME,                 /* string: the layer's name */
+    ARG_INPUT_NAME,           /* string: the name of the input that the call adds */
     ARG_DIMS,                 /* a number or one per spatial dim, each >= low */
     ARG_PADS,                 /* a number, one per dim, all begins then all ends, or "same" */
     ARG_SHAPE,                /* positive whole numbers: all positional entries */
@@ -296,7 +298,7 @@ typedef struct Arg {
     bool given;
     double number;            /* INT, NUMBER */
     bool flag;                /* BOOL, BIAS */
-    const char *text;         /* NAME */
+    const char *text;         /* NAME, INPUT_NAME; NULL: not given */
     int count;                /* DIMS, PADS, SHAPE: entries of dim */
     int dim[2 * MAX_SPATIAL]; /* DIMS: one per spatial dim; PADS: begins, then ends */
     bool same;                /* PADS "same" */
@@ -392,13 +394,54 @@ Node *channel_factor(Node *n, Node **rest);
 Node *channel_term(Node *n, Node **rest);
 
 /* ----------------------------------------------------------------- frontend.c
- * Lua file -> Graph.  args.c reads option tables by their ArgSpec. */
+ * Lua file -> Graph. */
 
 struct lua_State;
 Graph *frontend_load(Context *c, const char *path, int batch);             /* "-": stdin */
 Graph *frontend_load_text(Context *c, const char *chunk, size_t length, const char *file, int batch);
-/* args.c: reads the option table at stack index `at` into call->arg; raises fail(). */
-const Arg *args_read(struct lua_State *L, int at, Graph *g, const Op *op, const struct Method *m, int spatial);
+
+/* What the C functions that a network file calls share. */
+typedef struct Frontend {
+    Context *c;
+    Graph *g;
+    struct lua_State *L;
+    const char *file;         /* as messages name it */
+    const char *chunk;        /* as Lua names it: the same unless too long for Lua */
+    const char *source;  size_t length;
+    struct Counter { const char *kind; int used; } *counter;   /* of automatic layer names */
+    int counters;
+    int calls;                /* of operations, also failed ones */
+    size_t memory;            /* bytes that Lua holds */
+    int64_t steps;            /* Lua instructions so far */
+    int64_t start;            /* processor time when the file began to run */
+    const char *stopped;      /* the limit that was exceeded, or NULL */
+    struct Declared *model;   /* what the file declares, once it has run */
+} Frontend;
+
+/* sandbox.c: a Lua state that reaches no file and no process, and limits on memory and
+ * time.  NULL when there is no memory.  The rest is for functions called by Lua. */
+struct lua_State *sandbox_open(Frontend *f);
+int sandbox_libraries(struct lua_State *L);          /* to be called in protected mode */
+int sandbox_message(struct lua_State *L);            /* message handler: completes positions */
+Frontend *sandbox_frontend(struct lua_State *L);
+void sandbox_push_position(struct lua_State *L);     /* "net.lua:3" */
+void sandbox_push_callers(struct lua_State *L);      /* " (called from net.lua:12)", or "" */
+/* Runs body(argument), which may fail() but raises no Lua error.  A failure leaves the
+ * graph as it was and becomes the Lua error "net.lua:3: method: message". */
+void sandbox_attempt(struct lua_State *L, const char *method, void (*body)(void *), void *argument);
+
+/* tensor.c: tensors and operations as Lua sees them. */
+void tensor_open(struct lua_State *L);               /* defines input, concat and all methods */
+Node *tensor_at(struct lua_State *L, int at);        /* NULL: something else */
+
+/* args.c: reads the option table at stack index `at` by op->args; fails with "method: " before
+ * the text.  spatial: spatial dims of the tensor, negative without any.  Raises no Lua error. */
+const Arg *args_read(struct lua_State *L, int at, Graph *g, const Op *op, const char *method, int spatial);
+/* A value as messages show it; a name that may stand in messages, in C comments and in JSON;
+ * entries of a table that must be a plain list. */
+const char *args_found(struct lua_State *L, int at, Context *c);
+const char *args_name(struct lua_State *L, int at, Context *c, const char *what);
+int args_list(struct lua_State *L, int at, Context *c, const char *what);
 
 /* --------------------------------------------------- mode.c, autodiff.c, expand.c
  *                                                     fold.c, hoist.c, fuse.c */
