@@ -82,8 +82,8 @@ void dataset_count_classes(Dataset *d);
 void unit_from_bytes(float *unit, const unsigned char *byte, size_t count);      /* 0..255 to 0..1 */
 
 /* idx.c, cifar.c, images.c: unsigned bytes. */
-Dataset *data_idx(Context *c, const char *images, const char *labels);    /* plain or .gz; labels may be NULL */
-Dataset *data_cifar(Context *c, int files, const char *const *file);      /* CIFAR-10 binary, plain or .gz */
+Dataset *data_idx(Context *c, const char *images, const char *labels);    /* or .gz; labels may be NULL */
+Dataset *data_cifar(Context *c, int files, const char *const *file);      /* CIFAR-10 binary, or .gz */
 Dataset *data_images(Context *c, const char *folder);                     /* one folder a class, sorted */
 
 /* ------------------------------------------------------------------- picture.c
@@ -205,16 +205,13 @@ typedef struct Model {
     void *params;
     void *workspace;                   /* enough for every code so far */
     int64_t workspace_bytes;
+    void **io;                         /* room for the pointers of one call */
     /* with train */
     void *grad;                        /* of the last backward */
     void *moment[2];                   /* of the optimiser: velocity, or Adam's m and v */
     bool adam;                         /* whose moments these are */
     int optimizer_steps;               /* since the moments were zero */
     int64_t steps, epochs;             /* since the parameters were initialised or loaded */
-    int *order;  int orders;           /* scratch of fit and accuracy: order of the samples, */
-    float *batch_values;               /* one gathered batch, */
-    int32_t *batch_labels;
-    float *scores;                     /* and its outputs */
 } Model;
 
 Model *model_open(Context *c, const char *network, ModelOptions options);

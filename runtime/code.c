@@ -1,0 +1,161 @@
+/* A Program as something to call, whichever backend compiled it.
+ *
+ * The C text of a program defines, besides the functions that a person calls,
+ * entry points whose names and types are the same for every network.  This file
+ * binds them; jit_tcc.c and jit_cc.c only produce a library to look them up in.
+ * jit_eval.c fills in the functions of Code by itself. */
+#define _GNU_SOURCE
+#include "runtime.h"
+
+#include <stddef.h>
+#include <string.h>
+#include <time.h>
+
+typedef struct Native {
+    Library library;
+    void (*forward)(const void *params, void *const *io, void *workspace);
+    void (*pack)(void *params, const float *flat);
+    void (*init)(void *params, unsigned long long seed);
+    void (*unpack)(float *flat, const void *params);
+    float (*backward)(void *params, void *const *in, void *grad, void *const *in_grad,
+                      void *workspace, unsigned long long seed);
+    float (*accumulate)(void *params, void *const *in, void *grad, void *const *in_grad,
+                        void *workspace, unsigned long long seed);
+    float (*loss)(const void *params, void *const *in, void *workspace);
+    void (*sgd)(void *params, const void *grad, void *velocity,
+                float lr, float momentum, float weight_decay);
+    void (*adam)(void *params, const void *grad, void *m, void *v, int step,
+                 float lr, float beta1, float beta2, float eps, float weight_decay);
+} Native;
+
+#define ENTRY(name, train) { "cnnc_" #name, offsetof(Native, name), train }
+static const struct Entry { const char *name; size_t slot; bool train; } entries[] = {
+    ENTRY(forward, false), ENTRY(pack, false), ENTRY(init, false),
+    ENTRY(unpack, true), ENTRY(backward, true), ENTRY(accumulate, true),
+    ENTRY(loss, true), ENTRY(sgd, true), ENTRY(adam, true)
+};
+#undef ENTRY
+
+static void native_forward(Code *code, const void *params, void *const *io, void *workspace)
+{
+    ((Native *)code->state)->forward(params, io, workspace);
+}
+
+static void native_pack(Code *code, void *params, const float *flat)
+{
+    ((Native *)code->state)->pack(params, flat);
+}
+
+static void native_init(Code *code, void *params, uint64_t seed)
+{
+    ((Native *)code->state)->init(params, seed);
+}
+
+static void native_unpack(Code *code, float *flat, const void *params)
+{
+    ((Native *)code->state)->unpack(flat, params);
+}
+
+static float native_backward(Code *code, void *params, void *const *in, void *grad, void *const *in_grad,
+                             void *workspace, uint64_t seed, bool accumulate)
+{
+    Native *n = code->state;
+    return (accumulate ? n->accumulate : n->backward)(params, in, grad, in_grad, workspace, seed);
+}
+
+static float native_loss(Code *code, const void *params, void *const *in, void *workspace)
+{
+    return ((Native *)code->state)->loss(params, in, workspace);
+}
+
+static void native_sgd(Code *code, void *params, const void *grad, void *velocity,
+                       float lr, float momentum, float weight_decay)
+{
+    ((Native *)code->state)->sgd(params, grad, velocity, lr, momentum, weight_decay);
+}
+
+static void native_adam(Code *code, void *params, const void *grad, void *m, void *v, int step,
+                        float lr, float beta1, float beta2, float eps, float weight_decay)
+{
+    ((Native *)code->state)->adam(params, grad, m, v, step, lr, beta1, beta2, eps, weight_decay);
+}
+
+static void native_close(Code *code)
+{
+    Native *n = code->state;
+    n->library.unload(&n->library);
+}
+
+void code_bind(Code *code, Library library)
+{
+    Program *p = code->program;
+    Native *n = NEW(p->c, Native);
+    n->library = library;
+    for (size_t i = 0; i < sizeof entries / sizeof *entries; i++) {
+        if (entries[i].train && !p->options.train)
+            continue;
+        void *address = library.symbol(&library, entries[i].name);
+        if (!address) {
+            library.unload(&library);
+            fail(p->c, STATUS_FAULT, "%s: compiled code: found no %s", p->prefix, entries[i].name);
+        }
+        /* ISO C has no cast from an object to a function pointer. */
+        memcpy((char *)n + entries[i].slot, &address, sizeof address);
+    }
+    code->state = n;
+    code->forward = native_forward;
+    code->pack = native_pack;
+    code->init = native_init;
+    code->close = native_close;
+    if (p->options.train) {
+        code->unpack = native_unpack;
+        code->backward = native_backward;
+        code->loss = native_loss;
+        code->sgd = native_sgd;
+        code->adam = native_adam;
+    }
+}
+
+void *aligned_memory(Context *c, int64_t bytes)
+{
+    enum { ALIGNMENT = 64 };
+    char *p = arena_alloc(c, (size_t)bytes + ALIGNMENT, 1);
+    return p + (ALIGNMENT - (uintptr_t)p % ALIGNMENT) % ALIGNMENT;
+}
+
+double milliseconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return 1e3 * (double)now.tv_sec + 1e-6 * (double)now.tv_nsec;
+}
+
+static const struct Backend { const char *name; Jit jit; void (*open)(Code *code); } backends[] = {
+    { "tcc", JIT_TCC, jit_tcc_open },
+    { "cc", JIT_CC, jit_cc_open },
+    { "eval", JIT_EVAL, jit_eval_open }
+};
+
+Jit jit_find(Context *c, const char *name)
+{
+    for (size_t i = 0; i < sizeof backends / sizeof *backends; i++)
+        if (!strcmp(backends[i].name, name))
+            return backends[i].jit;
+    fail(c, STATUS_USAGE, "jit: found \"%s\", expected tcc, cc or eval", name);
+}
+
+Code *code_open(Program *p, Jit jit)
+{
+    Code *code = NEW(p->c, Code);
+    code->program = p;
+    for (int i = 0; i < p->fields; i++)
+        code->params_bytes += (int64_t)sizeof(float) * p->field[i].count;
+    code->workspace_bytes = p->forward->workspace;
+    if (p->options.train) {
+        if (p->loss->workspace > code->workspace_bytes)
+            code->workspace_bytes = p->loss->workspace;
+        code->train_workspace_bytes = p->backward->workspace;
+    }
+    backends[jit].open(code);
+    return code;
+}

@@ -1,0 +1,210 @@
+/* Compiles C text with the system's compiler: $CC, or cc.
+ *
+ * All work happens in a fresh directory under $TMPDIR, which is gone when these
+ * functions return or fail.  No shell takes part, so no file name needs quoting. */
+#define _GNU_SOURCE
+#include "runtime.h"
+
+#include <dirent.h>
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <spawn.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern char **environ;
+
+/* ------------------------------------------------------ the working directory */
+
+static const char *directory_make(Context *c)
+{
+    const char *parent = getenv("TMPDIR");
+    char *path = format(c, "%s/cnnc-XXXXXX", parent && *parent ? parent : "/tmp");
+    if (!mkdtemp(path))
+        fail(c, STATUS_INPUT, "%s: cannot make a temporary directory: %s", path, strerror(errno));
+    return path;
+}
+
+/* Removes the directory and the plain files in it. */
+static void directory_remove(const char *path)
+{
+    DIR *dir = opendir(path);
+    if (!dir)
+        return;
+    for (struct dirent *entry; (entry = readdir(dir));)
+        if (strcmp(entry->d_name, ".") && strcmp(entry->d_name, ".."))
+            unlinkat(dirfd(dir), entry->d_name, 0);
+    closedir(dir);
+    rmdir(path);
+}
+
+/* ------------------------------------------------------------------- programs */
+
+typedef struct Command { Context *c; char **word; int words; } Command;
+
+static void command_add(Command *command, const char *word)
+{
+    PUSH(command->c, command->word, command->words) = word ? format(command->c, "%s", word) : NULL;
+}
+
+/* Flags and $CC may hold several words ("ccache gcc"): separated by blanks. */
+static void command_add_words(Command *command, const char *words)
+{
+    char *copy = format(command->c, "%s", words ? words : ""), *rest;
+    for (char *word = strtok_r(copy, " \t", &rest); word; word = strtok_r(NULL, " \t", &rest))
+        command_add(command, word);
+}
+
+/* The first lines that the program wrote. */
+static const char *log_text(Context *c, const char *path)
+{
+    char text[1024];
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t length = fd < 0 ? 0 : read(fd, text, sizeof text);
+    if (fd >= 0)
+        close(fd);
+    while (length > 0 && text[length - 1] == '\n')
+        length--;
+    return format(c, "%.*s", length > 0 ? (int)length : 0, text);
+}
+
+/* Runs the command to its end with its messages going to a file in the directory.
+ * `ours`: it is our own text that it works on, so its refusal is our fault. */
+static void command_run(Command *command, const char *directory, bool ours)
+{
+    Context *c = command->c;
+    const char *log = format(c, "%s/log", directory), *name = command->word[0];
+    command_add(command, NULL);
+
+    posix_spawn_file_actions_t files;
+    posix_spawn_file_actions_init(&files);
+    posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);
+    posix_spawn_file_actions_addopen(&files, 1, log, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    posix_spawn_file_actions_adddup2(&files, 1, 2);
+    pid_t child;
+    int error = posix_spawnp(&child, name, &files, NULL, command->word, environ);
+    posix_spawn_file_actions_destroy(&files);
+    if (error)
+        fail(c, STATUS_INPUT, "%s: cannot be run: %s", name, strerror(error));
+
+    int status;
+    while (waitpid(child, &status, 0) < 0)
+        if (errno != EINTR)
+            fail(c, STATUS_INPUT, "%s: lost: %s", name, strerror(errno));
+    if (WIFSIGNALED(status))
+        fail(c, STATUS_INPUT, "%s: killed by signal %d", name, WTERMSIG(status));
+    if (WEXITSTATUS(status))
+        fail(c, ours ? STATUS_FAULT : STATUS_INPUT, "%s: exit status %d:\n%s", name, WEXITSTATUS(status),
+             log_text(c, log));
+}
+
+/* ------------------------------------------------------------------ compiling */
+
+typedef struct Build {
+    Context *c;
+    const char *directory;
+    const char *source, *header, *header_name;
+    const Target *target;
+    const char *kind;             /* "o", "a", "so" */
+    const char *output;           /* cc_build: the file to write */
+    Code *code;                   /* jit_cc_open: the code to bind */
+} Build;
+
+static void compile_to(Build *b, const char *made)
+{
+    Context *c = b->c;
+    const char *source = format(c, "%s/net.c", b->directory), *compiler = getenv("CC");
+    file_write(c, source, b->source, strlen(b->source));
+    if (b->header)
+        file_write(c, format(c, "%s/%s", b->directory, b->header_name), b->header, strlen(b->header));
+
+    Command command = { .c = c };
+    command_add_words(&command, compiler);
+    if (!command.words)
+        command_add(&command, "cc");
+    command_add_words(&command, "-O3 -std=gnu11 -fPIC");
+    command_add_words(&command, b->target ? b->target->cflags : NULL);
+    command_add(&command, strcmp(b->kind, "so") ? "-c" : "-shared");
+    command_add(&command, "-o");
+    command_add(&command, made);
+    command_add(&command, source);
+    if (!strcmp(b->kind, "so"))
+        command_add(&command, "-lm");
+    command_run(&command, b->directory, true);
+}
+
+static void build(void *argument)
+{
+    Build *b = argument;
+    Context *c = b->c;
+    const char *made = format(c, "%s/net.%s", b->directory, !strcmp(b->kind, "so") ? "so" : "o");
+    compile_to(b, made);
+    if (!strcmp(b->kind, "a")) {
+        const char *archive = format(c, "%s/net.a", b->directory);
+        Command ar = { .c = c };
+        command_add_words(&ar, "ar rcsD");       /* D: the same bytes every time */
+        command_add(&ar, archive);
+        command_add(&ar, made);
+        command_run(&ar, b->directory, false);
+        made = archive;
+    }
+    size_t length;
+    const void *data = file_read(c, made, &length);
+    file_write(c, b->output, data, length);
+}
+
+static void cleanup(void *argument)
+{
+    directory_remove(((Build *)argument)->directory);
+}
+
+/* Runs the body with b->directory made for it, and removes that in any case. */
+static void in_directory(Build *b, void (*body)(void *))
+{
+    b->directory = directory_make(b->c);
+    guard(b->c, body, cleanup, b);
+}
+
+void cc_build(Context *c, const char *source, const char *header, const char *header_name,
+              const Target *target, const char *kind, const char *output)
+{
+    in_directory(&(Build){ .c = c, .source = source, .header = header, .header_name = header_name,
+                           .target = target, .kind = kind, .output = output }, build);
+}
+
+/* -------------------------------------------------------------------- loading */
+
+static void *symbol(Library *l, const char *name)
+{
+    return dlsym(l->handle, name);
+}
+
+static void unload(Library *l)
+{
+    dlclose(l->handle);
+}
+
+static void load(void *argument)
+{
+    Build *b = argument;
+    const char *made = format(b->c, "%s/net.so", b->directory);
+    compile_to(b, made);
+    void *handle = dlopen(made, RTLD_NOW | RTLD_LOCAL);
+    if (!handle)
+        fail(b->c, STATUS_INPUT, "%s", dlerror());
+    code_bind(b->code, (Library){ symbol, unload, handle });
+}
+
+void jit_cc_open(Code *code)
+{
+    Program *p = code->program;
+    Build b = { .c = p->c, .source = print_source(p, NULL, true), .target = p->options.target,
+                .kind = "so", .code = code };
+    double start = milliseconds();
+    in_directory(&b, load);
+    code->compile_ms = milliseconds() - start;
+}
