@@ -24,9 +24,8 @@ typedef struct Run {
     bool with_loss;            /* if this is set */
     uint64_t seed;
     /* where the results go: */
-    float *const *out;
+    void *const *out, *const *in_grad;
     float loss, *statistics, *grad;
-    float *const *in_grad;
 } Run;
 
 static double *to_double(Context *c, const void *from, DType type, int count)
@@ -112,7 +111,7 @@ static void eval_forward(Code *code, const void *params, void *const *io, void *
 {
     (void)workspace;
     Graph *g = ((Interpreter *)code->state)->forward;
-    Run run = { .graph = g, .flat = params, .in = io, .out = (float *const *)(io + forward_place(g, g->inputs)) };
+    Run run = { .graph = g, .flat = params, .in = io, .out = io + forward_place(g, g->inputs) };
     scratch(g->c, run_forward, &run);
 }
 
@@ -150,7 +149,7 @@ static float eval_backward(Code *code, void *params, void *const *in, void *grad
     (void)workspace;
     Graph *g = ((Interpreter *)code->state)->backward;
     Run run = { .graph = g, .flat = params, .in = in, .with_loss = true, .seed = seed,
-                .statistics = params, .grad = grad, .in_grad = (float *const *)in_grad };
+                .statistics = params, .grad = grad, .in_grad = in_grad };
     if (!accumulate)
         memset(grad, 0, (size_t)code->params_bytes);
     scratch(g->c, run_backward, &run);

@@ -274,10 +274,10 @@ const char *option_text(struct lua_State *L, int table, const char *call, const 
 bool option_flag(struct lua_State *L, int table, const char *call, const char *key, bool standard);
 
 /* Pushes a new tensor of zeros that the script's collector owns. */
-Tensor *tensor_push(struct lua_State *L, const Shape *shape);
-/* The tensor at a stack index; a number or nested table is replaced by one. */
-Tensor *tensor_at(struct lua_State *L, int index);
-Dataset *dataset_at(struct lua_State *L, int index);
+Tensor *script_tensor_push(struct lua_State *L, const Shape *shape);
+/* The tensor at a stack index; a number or nested table there is replaced by one. */
+Tensor *script_tensor_at(struct lua_State *L, int index);
+Dataset *script_dataset_at(struct lua_State *L, int index);
 
 /* Each registers its types and globals. */
 void experiment_tensor(struct lua_State *L);
