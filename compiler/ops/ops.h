@@ -5,12 +5,18 @@
 
 #include "../cnnc.h"
 
-/* The families; ops.c joins them into the table. */
+/* The rows, by family.  Those with a method are listed once more in ops.c: the table. */
 extern const Op op_conv, op_conv_input_grad, op_conv_weight_grad;                  /* conv.c */
 extern const Op op_maxpool, op_maxpool_index, op_maxpool_grad, op_sumpool,
     op_sumpool_grad, op_pool_scale, op_avgpool, op_global_avgpool;                 /* pool.c */
 extern const Op op_linear, op_matmul;                                              /* dense.c */
-extern const Op *const pointwise_ops[], *const norm_ops[], *const move_ops[], *const loss_ops[];
+extern const Op op_add, op_sub, op_mul, op_div, op_neg, op_exp, op_log, op_sqrt,
+    op_sigmoid, op_tanh, op_copy;                                                  /* pointwise.c */
+extern const Op op_relu, op_relu6, op_clip, op_leaky_relu, op_gate;                /* clamp.c */
+extern const Op op_reduce_sum, op_reduce_max, op_softmax, op_log_softmax,
+    op_batchnorm, op_normalize, op_dropout, op_drop;                               /* norm.c */
+extern const Op op_flatten, op_reshape, op_broadcast, op_slice, op_concat, op_reverse;    /* move.c */
+extern const Op op_cross_entropy, op_mse, op_one_hot;                              /* loss.c */
 
 /* ops.c: what every family needs */
 
@@ -33,6 +39,21 @@ int index_flat(const Shape *s, const int *index);
 bool params_only(const Node *n);
 
 /* pointwise.c: equal shapes */
+void same_shape(Graph *g, Node *n);              /* op->infer of every pointwise op */
+/* Defines name_eval, which evaluates a pointwise op: the formula of an element in
+ * terms of the operands' elements a and b (and of n). */
+#define POINTWISE_EVAL(name, formula)                                                             \
+    static void name##_eval(Context *c, const Node *n, const Bindings *bindings,                  \
+                            const Tensor *const *in, Tensor *out)                                 \
+    {                                                                                             \
+        (void)c, (void)bindings;                                                                  \
+        for (int i = 0, count = shape_count(&out->shape); i < count; i++) {                       \
+            double a = in[0]->data[i], b = n->ins > 1 ? in[1]->data[i] : 0;                       \
+            (void)a, (void)b;                                                                     \
+            out->data[i] = (formula);                                                             \
+        }                                                                                         \
+    }
+
 Node *add(Graph *g, Node *a, Node *b);
 Node *sub(Graph *g, Node *a, Node *b);
 Node *mul(Graph *g, Node *a, Node *b);
@@ -68,5 +89,37 @@ Node *channel_vector(Node *n);
 
 /* dense.c: a (M, K) times b (K, N), either transposed first */
 Node *matmul(Graph *g, Node *a, Node *b, bool transpose_a, bool transpose_b);
+
+/* sliding.c: what convolutions and pools share.  Arrays run over the spatial dims. */
+
+/* A kernel, stride or padding of more would only be a mistake. */
+enum { MAX_EXTENT = 1 << 20 };
+
+/* The window that the options describe; stride NULL: as the kernel, dilation NULL:
+ * 1.  Refuses inputs that have not as many spatial dims as the kernel. */
+Window window_of(const Call *call, const Arg *kernel, const Arg *stride, const Arg *pad, const Arg *dilation);
+/* Replaces dims 2... of *s, the input's shape, by the output's; fails if the window does not fit. */
+void window_slide(const Graph *g, const Node *n, const Window *w, Shape *s);
+int window_cells(const Window *w);                   /* of the kernel */
+void window_print(const Window *w, Text *t);         /* " kernel 3x3 stride 2x2 ..." */
+
+/* The definition, for evaluation: every tap of every window that lies on a cell of
+ * the input, as positions inside one channel, windows and their taps in C order. */
+typedef struct Meeting { int window, tap, cell; } Meeting;
+Meeting *window_meetings(Context *c, const Window *w, const int *input, const int *output, int *count);
+
+/* For lowering: where a nest is, cell = stride * window + dilation * tap - begin. */
+typedef struct Sweep { Affine window[MAX_SPATIAL], tap[MAX_SPATIAL], cell[MAX_SPATIAL]; } Sweep;
+void sweep_windows(Nest *nest, const Window *w, const int *output, bool reduce, Sweep *s);
+void sweep_taps(Nest *nest, const Window *w, bool reduce, Sweep *s);
+void sweep_cells(Lower *l, const Window *w, Sweep *s);      /* sets cell from window and tap */
+
+/* The same relation, solved for the windows that see a given cell: cells that are
+ * seen by the same pattern of taps make one nest. */
+typedef struct Reach { int first, run, stride, cells, tap, step, taps, shift, back; } Reach;
+typedef struct Gather { int spatial; Reach axis[MAX_SPATIAL]; bool seen; } Gather;
+Gather *window_gathers(Context *c, const Window *w, const int *input, int *count);
+void gather_cells(Nest *nest, const Gather *gather, Sweep *s);    /* parallel axes; sets cell */
+void gather_taps(Nest *nest, const Gather *gather, Sweep *s);     /* reduce axes; sets window and tap */
 
 #endif
