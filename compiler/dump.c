@@ -32,8 +32,6 @@ static void dump_node(Context *c, const Node *n, FILE *out)
     for (int i = 0; i < n->ins; i++)
         text_add(&t, "%s%%%d", i ? ", " : " of ", n->in[i]->id);
     fprintf(out, "  %-52s  %-16s", t.data, type_text(c, n));
-    if (n->derived)
-        fprintf(out, "  derived");
     if (n->inlined)
         fprintf(out, "  inlined");
     if (n->root)

@@ -224,8 +224,8 @@ static void scan_options(CommandLine *line, int argc, char **argv, const char *l
 {
     struct option table[OPTIONS + 1] = {{0}};
     for (int i = 0; i < OPTIONS; i++)
-        table[i] = (struct option){option_rows[i].name, option_rows[i].argument ? required_argument : no_argument,
-                                   NULL, option_rows[i].key};
+        table[i] = (struct option){.name = option_rows[i].name, .val = option_rows[i].key,
+                                   .has_arg = option_rows[i].argument ? required_argument : no_argument};
     optind = 0;                                  /* glibc: start over */
     opterr = 0;
     for (int key, row; (key = getopt_long(argc, argv, letters, table, &row)) != -1;) {
@@ -348,8 +348,8 @@ int main(int argc, char **argv)
         fflush(stdout);
         fprintf(stderr, "cnnc: %s\n", c.message);
         if (c.status == STATUS_USAGE)
-            fprintf(stderr, "try: cnnc %s%s--help\n", line.command && line.command->name ? line.command->name : "",
-                    line.command && line.command->name ? " " : "");
+            fprintf(stderr, "try: cnnc%s%s --help\n", line.command && line.command->name ? " " : "",
+                    line.command && line.command->name ? line.command->name : "");
         if (c.status == STATUS_FAULT)
             fprintf(stderr, "This is a fault of cnnc itself; please report it with the network file.\n");
         line.status = c.status;

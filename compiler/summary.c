@@ -312,12 +312,15 @@ static json_t *json_layer(Context *c, const LayerCost *cost)
                           "name", json_text(c, layer->name), "op", layer->method,
                           "where", json_text(c, layer->where), "output", json_shape(&out->shape, out->batched),
                           "params", (json_int_t)cost->params, "macs", (json_int_t)cost->macs,
-                          "activation_bytes", (json_int_t)cost->bytes, "receptive_field", json_reach(&cost->reach));
+                          "activation_bytes", (json_int_t)cost->bytes,
+                          "receptive_field", json_reach(&cost->reach));
     json_object_set_new(o, "dense_params", cost->dense ? json_integer(cost->dense) : json_null());
     json_t *formulas = json_array();
-    for (int a = 0; cost->window && a < spatial_rank(cost->window); a++)
-        json_array_append_new(formulas, json_string(window_formula(c, cost->window->op->window(cost->window), a,
-                                                                   cost->window->in[0]->shape.dim[2 + a])));
+    const Node *n = cost->window;
+    for (int a = 0; n && a < spatial_rank(n); a++) {
+        const char *formula = window_formula(c, n->op->window(n), a, n->in[0]->shape.dim[2 + a]);
+        json_array_append_new(formulas, json_string(formula));
+    }
     json_object_set_new(o, "formula", formulas);
     return o;
 }
