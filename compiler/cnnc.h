@@ -485,7 +485,7 @@ struct Expr {
     ExprKind kind;
     DType dtype;
     double number;            /* FLOAT, INT */
-    Affine affine;            /* AFFINE: an int made of axis values */
+    Affine affine;            /* AFFINE: an int made of axis values; LOAD: the address (schedule) */
     Access load;              /* LOAD */
     int acc;                  /* ACC */
     Fn fn;                    /* CALL */
@@ -497,7 +497,13 @@ typedef struct Axis { const char *name; int extent; bool reduce; } Axis;
 enum { MAX_ACCS = 2 };
 typedef enum ReduceKind { REDUCE_SUM, REDUCE_MAX, REDUCE_ARGMAX } ReduceKind;
 
-typedef struct Store { Node *node; Affine index[MAX_RANK]; Expr *value; bool accumulate; } Store;
+typedef struct Store {
+    Node *node;
+    Affine index[MAX_RANK];
+    Affine address;           /* set by schedule */
+    Expr *value;
+    bool accumulate;          /* += */
+} Store;
 
 /* for all parallel axes: acc = init; for all reduce axes: acc = update(acc, term); store */
 struct Nest {
@@ -582,24 +588,25 @@ int layout_rows(const Storage *s);           /* rows, each followed by a gap */
 /* ------------------------------------------------------------------ schedule.c
  * Nests -> loop trees.  Only this file knows what is legal. */
 
-/* max over lows and 0 / min over highs: (affine + constant) / divisor, rounded
- * towards the inside. */
+/* value / divisor, rounded towards zero: a clipped loop runs from the largest low
+ * to the smallest high (schedule.c shows why this rounding is right). */
 typedef struct Bound { Affine value; int divisor; } Bound;
 
 typedef enum LoopKind { LOOP_FOR, LOOP_INIT, LOOP_UPDATE, LOOP_STORE } LoopKind;
 
+/* A statement.  Unrolled and tiled axis values are already in the expressions. */
 struct Loop {
     LoopKind kind;
-    Loop *next, *body;
-    /* FOR: axis runs from begin to end by step, clipped by low[] and high[] */
+    Loop *next;
+    /* FOR */
     int axis, begin, end, step;
-    Bound *low, *high;
-    int lows, highs;
-    /* INIT, UPDATE, STORE: accumulator number; axis values already substituted */
-    int acc;
-    ReduceKind reduce;
-    Expr **term;  int terms;  /* UPDATE: all are reduced, in order */
-    Expr *tag;
+    Bound *low, *high;        /* clips, equally many of each */
+    int clips;
+    Loop *body;
+    /* INIT, UPDATE, STORE */
+    int acc;                  /* which accumulator of the tile */
+    Expr **term, **tag;       /* UPDATE: all are reduced, in order */
+    int terms;
     Store store;
 };
 
