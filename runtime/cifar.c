@@ -5,12 +5,20 @@
 
 enum { SIDE = 32, PIXELS = 3 * SIDE * SIDE, RECORD = 1 + PIXELS, CLASSES = 10 };
 
-typedef struct Reading { Context *c; int files; const char *const *file; Dataset *set; } Reading;
+typedef struct Reading {
+    Context *c;
+    int files;
+    const char *const *file;
+    Dataset *set;
+} Reading;
 
-static void read_record(Context *c, const char *path, int number, const unsigned char *record, Dataset *d, int i)
+/* Record `number` of a file becomes sample i. */
+static void read_record(Context *c, const char *path, int number, const unsigned char *record,
+                        Dataset *d, int i)
 {
     if (record[0] >= CLASSES)
-        fail(c, STATUS_INPUT, "%s: label %d: found %d, expected 0 to %d", path, number, record[0], CLASSES - 1);
+        fail(c, STATUS_INPUT, "%s: label %d: found %d, expected 0 to %d",
+             path, number, record[0], CLASSES - 1);
     d->label[i] = record[0];
     unit_from_bytes(d->value + (size_t)i * PIXELS, record + 1, PIXELS);
 }

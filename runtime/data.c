@@ -8,13 +8,14 @@ Dataset *dataset_new(Context *c, const char *name, int64_t count, Shape sample, 
 {
     if (count < 1 || count > INT_MAX)
         fail(c, STATUS_INPUT, "%s: found %lld samples, expected 1 to %d", name, (long long)count, INT_MAX);
-    size_t floats = (size_t)count;
+    int elements = 1;
     for (int d = 0; d < sample.rank; d++)
-        if (__builtin_mul_overflow(floats, (size_t)sample.dim[d], &floats))
-            fail(c, STATUS_INPUT, "%s: found more numbers than memory can hold", name);
+        if (sample.dim[d] < 1 || __builtin_mul_overflow(elements, sample.dim[d], &elements))
+            fail(c, STATUS_INPUT, "%s: found a sample of %s, expected 1 to %d elements",
+                 name, shape_text(c, &sample, false), INT_MAX);
     Dataset *d = NEW(c, Dataset);
     *d = (Dataset){.name = format(c, "%s", name), .count = (int)count, .sample = sample};
-    d->value = NEW_ARRAY(c, float, floats);
+    d->value = arena_alloc(c, (size_t)count * (size_t)elements, sizeof(float));
     if (labelled)
         d->label = NEW_ARRAY(c, int32_t, count);
     return d;

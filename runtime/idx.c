@@ -22,8 +22,8 @@ static Idx read_head(Context *c, const char *path, const unsigned char *head, si
                      int low, int high)
 {
     if (length < 4 || head[0] != 0 || head[1] != 0 || head[2] != UNSIGNED_BYTE)
-        fail(c, STATUS_INPUT, "%s: IDX magic: found 0x%08x, expected 0x0000080%d (unsigned bytes)",
-             path, length < 4 ? 0 : (unsigned)big_endian(head), low);
+        fail(c, STATUS_INPUT, "%s: IDX magic: found %s, expected 0x000008nn (unsigned bytes, nn dimensions)",
+             path, length < 4 ? "less than 4 bytes" : format(c, "0x%08x", (unsigned)big_endian(head)));
     Idx idx = {.rank = head[3]};
     if (idx.rank < low || idx.rank > high)
         fail(c, STATUS_INPUT, "%s: IDX dimensions: found %d, expected %s", path, idx.rank,

@@ -8,11 +8,11 @@
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "elements are copied as they lie in the file");
 
-static const struct { const char *descr; size_t size; } element[] = {
+static const struct { const char *descr; size_t size; } kind[] = {
     [ARRAY_F32] = {"<f4", 4}, [ARRAY_I32] = {"<i4", 4}, [ARRAY_I64] = {"<i8", 8},
 };
 
-enum { ELEMENT_TYPES = sizeof element / sizeof element[0] };
+enum { KINDS = sizeof kind / sizeof kind[0] };
 
 /* ---- the header's text */
 
@@ -92,8 +92,8 @@ static void read_shape(Header *h, Array *a)
 static void read_type(Header *h, Array *a)
 {
     const char *descr = quoted(h);
-    for (int t = 0; t < ELEMENT_TYPES; t++) {
-        if (strcmp(descr, element[t].descr) == 0) {
+    for (int t = 0; t < KINDS; t++) {
+        if (strcmp(descr, kind[t].descr) == 0) {
             a->type = t;
             return;
         }
@@ -124,8 +124,8 @@ static void read_header(Header *h, Array *a)
         while (k < 3 && strcmp(key, keys[k]) != 0)
             k++;
         if (k == 3 || seen[k])
-            fail(h->c, STATUS_INPUT, "%s: npy header: found %s key '%s', expected descr, fortran_order, shape",
-                 h->path, k == 3 ? "an unknown" : "a second", key);
+            fail(h->c, STATUS_INPUT, "%s: npy header: found %s key '%s',"
+                 " expected descr, fortran_order, shape", h->path, k == 3 ? "an unknown" : "a second", key);
         seen[k] = true;
         expect(h, ":");
         if (k == 0)
@@ -151,15 +151,18 @@ typedef struct Reading { Context *c; const char *path; Array array; } Reading;
 static Header locate_header(Context *c, const char *path, const unsigned char *data, size_t length)
 {
     if (length < 10 || memcmp(data, "\x93NUMPY", 6) != 0)
-        fail(c, STATUS_INPUT, "%s: not a .npy file: found %zu bytes that do not begin with \\x93NUMPY", path, length);
+        fail(c, STATUS_INPUT, "%s: not a .npy file: found %zu bytes that do not begin with \\x93NUMPY",
+             path, length);
     int version = data[6];
     if (version < 1 || version > 3 || data[7] != 0)
-        fail(c, STATUS_INPUT, "%s: npy version: found %d.%d, expected 1.0, 2.0 or 3.0", path, data[6], data[7]);
+        fail(c, STATUS_INPUT, "%s: npy version: found %d.%d, expected 1.0, 2.0 or 3.0",
+             path, data[6], data[7]);
     size_t start = version == 1 ? 10 : 12, text = data[8] | (size_t)data[9] << 8;
     if (version > 1 && length >= start)
         text |= (size_t)data[10] << 16 | (size_t)data[11] << 24;
     if (length < start || text > length - start)
-        fail(c, STATUS_INPUT, "%s: npy header: found %zu bytes in the file, expected %zu", path, length, start + text);
+        fail(c, STATUS_INPUT, "%s: npy header: found %zu bytes in the file, expected %zu",
+             path, length, start + text);
     const char *begin = (const char *)data + start;
     return (Header){.c = c, .path = path, .start = begin, .at = begin, .end = begin + text};
 }
@@ -167,19 +170,15 @@ static Header locate_header(Context *c, const char *path, const unsigned char *d
 /* Elements by the shape; their bytes must be what follows the header. */
 static int64_t count_elements(Context *c, const char *path, const Array *a, size_t bytes)
 {
-    int64_t count = 1, total;
-    bool overflow = false, empty = false;
-    for (int d = 0; d < a->rank; d++) {
+    int64_t count = 1, total = 0;
+    size_t size = kind[a->type].size;
+    for (int d = 0; d < a->rank; d++)
+        if (a->dim[d] == 0)
+            count = 0;
+    bool overflow = false;
+    for (int d = 0; d < a->rank; d++)
         overflow |= __builtin_mul_overflow(count, a->dim[d], &count);
-        empty |= a->dim[d] == 0;
-    }
-    if (empty) {
-        count = 0;
-        overflow = false;
-    }
-    size_t size = element[a->type].size;
-    overflow |= __builtin_mul_overflow(count, (int64_t)size, &total);
-    if (overflow)
+    if (overflow || __builtin_mul_overflow(count, (int64_t)size, &total))
         fail(c, STATUS_INPUT, "%s: npy header: shape: found more elements than memory can hold", path);
     if ((size_t)total != bytes)
         fail(c, STATUS_INPUT, "%s: npy data: found %zu bytes, expected %lld (%lld elements of %zu bytes)",
@@ -218,7 +217,7 @@ static Text header_text(Context *c, const Array *a)
 {
     enum { PREFIX = 10, DIGITS = 21, ALIGN = 64 };
     Text t = {.c = c};
-    text_add(&t, "{'descr': '%s', 'fortran_order': False, 'shape': (", element[a->type].descr);
+    text_add(&t, "{'descr': '%s', 'fortran_order': False, 'shape': (", kind[a->type].descr);
     for (int d = 0; d < a->rank; d++)
         text_add(&t, d ? ", %d" : "%d", a->dim[d]);
     text_add(&t, a->rank == 1 ? ",), }" : "), }");
@@ -238,7 +237,7 @@ static void write_array(Context *work, void *argument)
     prefix[8] = (unsigned char)header.length;
     prefix[9] = (unsigned char)(header.length >> 8);
 
-    size_t bytes = (size_t)a->count * element[a->type].size;
+    size_t bytes = (size_t)a->count * kind[a->type].size;
     size_t start = sizeof prefix + header.length;
     unsigned char *file = arena_alloc(work, start + bytes, 1);
     memcpy(file, prefix, sizeof prefix);

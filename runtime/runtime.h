@@ -36,7 +36,7 @@ unsigned char *gunzip(Context *c, const char *path, unsigned char *data, size_t 
 void file_write(Context *c, const char *path, const void *data, size_t length);
 
 /* ------------------------------------------------------------------ together.c
- * body writes the files at `path`; when it fails all of them are as they were. */
+ * body writes the files at `path` (NULL: none); when it fails all are as they were. */
 void write_together(Context *c, int count, const char *const *path, void (*body)(void *), void *argument);
 
 /* ---------------------------------------------------------------------- npy.c */
