@@ -18,10 +18,11 @@ typedef struct Former {
 static Former remember(Context *c, const char *path)
 {
     struct stat old;
-    if (stat(path, &old) != 0)
-        return (Former){format(c, "%s", path), NULL};
-    if (!S_ISREG(old.st_mode))
-        return (Former){NULL, NULL};             /* a device or pipe has no former state */
+    bool exists = path && stat(path, &old) == 0;
+    if (!path || !strcmp(path, "-") || (exists && !S_ISREG(old.st_mode)))
+        return (Former){NULL, NULL};             /* a stream or device has no former state */
+    if (!exists)
+        return (Former){path, NULL};
     char *real = realpath(path, NULL);
     const char *file = format(c, "%s", real ? real : path);
     free(real);

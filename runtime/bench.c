@@ -1,0 +1,150 @@
+/* `cnnc bench`: how long one call of the compiled network takes. */
+#include "runtime.h"
+
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdlib.h>
+
+enum { WARM_UP = 3, MAX_RUNS = 100000, ENOUGH_MS = 1000 };
+
+typedef struct Bench {
+    Context *c;
+    const CommandOptions *options;
+    Model *model;
+    double open_ms;           /* reading, compiling, initialising */
+    void **io;                /* forward: inputs, then outputs; training: all inputs */
+    double *time_ms;          /* of each run, sorted in the end */
+    int runs;
+} Bench;
+
+static float random_value(const Bench *b, int stream, int i)
+{
+    return 2 * random_unit(b->options->seed, 0x10000u + (uint32_t)stream, (uint32_t)i) - 1;
+}
+
+static void *random_input(Bench *b, const Input *in)
+{
+    int count = shape_count(&in->shape);
+    float *value = NEW_ARRAY(b->c, float, count);
+    int32_t *label = (int32_t *)value;
+    for (int i = 0; i < count; i++)
+        if (in->dtype == I32)
+            label[i] = i % in->classes;
+        else
+            value[i] = random_value(b, in->index, i);
+    return value;
+}
+
+static void prepare_io(Bench *b)
+{
+    const Program *p = model_program(b->model);
+    int next = 0;
+    b->io = NEW_ARRAY(b->c, void *, p->net->inputs + p->outputs);
+    for (int i = 0; i < p->net->inputs; i++)
+        if (b->options->train || !p->net->input[i]->loss_only)
+            b->io[next++] = random_input(b, p->net->input[i]);
+    for (int i = 0; i < p->outputs && !b->options->train; i++)
+        b->io[next++] = NEW_ARRAY(b->c, float, shape_count(&p->output[i].node->shape));
+}
+
+/* One forward pass, or one training step. */
+static void run_once(Bench *b, Code *code)
+{
+    Model *m = b->model;
+    if (!b->options->train) {
+        code->forward(code, m->params, b->io, m->workspace);
+        return;
+    }
+    code->backward(code, m->params, b->io, m->grad, NULL, m->workspace, b->options->seed, false);
+    code->sgd(code, m->params, m->grad, m->moment[0], 1e-4f, 0.9f, 0);
+}
+
+static int compare(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static void measure(Bench *b)
+{
+    Code *code = model_code(b->model, b->options->compile.batch);
+    int wanted = b->options->runs ? b->options->runs : MAX_RUNS;
+    b->time_ms = NEW_ARRAY(b->c, double, wanted);
+    for (int i = 0; i < WARM_UP; i++)
+        run_once(b, code);
+    double begin = milliseconds(), last = begin;
+    while (b->runs < wanted && (b->options->runs || last - begin < ENOUGH_MS)) {
+        run_once(b, code);
+        double now = milliseconds();
+        b->time_ms[b->runs++] = now - last;
+        last = now;
+    }
+    qsort(b->time_ms, (size_t)b->runs, sizeof *b->time_ms, compare);
+}
+
+static int64_t graph_macs(const Graph *g)
+{
+    int64_t macs = 0;
+    const bool *live = graph_live(g);
+    for (int i = 0; i < g->nodes; i++)
+        if (live[i] && g->node[i]->op->macs)
+            macs += g->node[i]->op->macs(g->node[i]);
+    return macs;
+}
+
+static void report(const Bench *b)
+{
+    static const char *const jits[] = {[JIT_TCC] = "tcc", [JIT_CC] = "cc", [JIT_EVAL] = "eval"};
+    const CommandOptions *o = b->options;
+    const Program *p = model_program(b->model);
+    Code *code = model_code(b->model, o->compile.batch);
+    const Function *f = o->train ? p->backward : p->forward;
+    const char *mode = o->train ? "train" : "forward", *jit = jits[o->jit];
+    double median = b->time_ms[b->runs / 2], least = b->time_ms[0];
+    double throughput = 1e3 * o->compile.batch / median;
+    double gflops = 2e-6 * (double)graph_macs(f->graph) / median;
+    int64_t workspace = o->train ? code->train_workspace_bytes : code->workspace_bytes;
+    if (!o->json) {
+        printf("%-12s %-7s batch %-3d %-4s %10.4f ms (best %.4f) %10.0f/s %7.2f GFLOP/s  compile %.2f ms, "
+               "ready in %.2f ms, workspace %" PRId64 " bytes\n",
+               p->net->name, mode, o->compile.batch, jit, median, least, throughput, gflops, code->compile_ms,
+               b->open_ms, workspace);
+        return;
+    }
+    json_t *row = json_pack("{s:s, s:s, s:i, s:s, s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:I}",
+                            "network", c_identifier(b->c, p->net->name), "mode", mode,
+                            "batch", o->compile.batch, "jit", jit, "runs", b->runs, "latency_ms", median,
+                            "latency_best_ms", least, "throughput", throughput, "gflops", gflops,
+                            "compile_ms", code->compile_ms, "ready_ms", b->open_ms,
+                            "workspace_bytes", (json_int_t)workspace);
+    if (json_dumpf(row, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6)) == 0)
+        putchar('\n');
+    json_decref(row);
+}
+
+static void bench(void *argument)
+{
+    Bench *b = argument;
+    if (b->options->weights)
+        model_load(b->model, b->options->weights);
+    prepare_io(b);
+    measure(b);
+    report(b);
+}
+
+static void close_model(void *argument)
+{
+    model_close(((Bench *)argument)->model);
+}
+
+int command_bench(Context *c, const CommandOptions *o)
+{
+    Bench b = {.c = c, .options = o};
+    ModelOptions options = {.batch = o->compile.batch, .jit = o->jit, .train = o->train,
+                            .target = o->compile.target, .seed = o->seed};
+    double start = milliseconds();
+    b.model = model_open(c, o->network, options);
+    b.open_ms = milliseconds() - start;
+    guard(c, bench, close_model, &b);
+    return STATUS_OK;
+}

@@ -1,0 +1,201 @@
+/* `cnnc gradcheck`: the gradients that autodiff derives against central differences
+ * of the loss, both by the reference interpreter in double.
+ *
+ *     dL/dx  =  (L(x + h) - L(x - h)) / 2h  +  O(h^2)  +  O(rounding of L / h)
+ *
+ * Which h balances the two errors depends on the curvature, so a few are tried; a
+ * wrong gradient agrees at none of them.  Where a ReLU or a maximum has a tie within
+ * h of x, the slopes to both sides differ and the derivative is not defined: such a
+ * point is left out. */
+#include "runtime.h"
+
+#include <math.h>
+#include <string.h>
+
+static const double tolerance = 1e-5;      /* largest relative error */
+static const double steps[] = {1e-6, 1e-5, 1e-4, 1e-3, 1e-2};
+
+enum { POINTS = 32, STREAM = 0x20000 };    /* points of a tensor; stream of random inputs */
+
+typedef struct Check {
+    Context *c;
+    const CommandOptions *options;
+    Graph *net;
+    Graph *loss;              /* only computes the loss, in training mode */
+    Graph *gradients;
+    double **param, **input;  /* values of the leaves, by index */
+    Tensor *gradient;         /* by root of `gradients` */
+    double largest;           /* of all gradients */
+} Check;
+
+typedef struct Verdict { int points, ties; double error; } Verdict;
+
+static double loss_at(Check *k)
+{
+    Bindings b = {k->param, k->input, k->options->seed};
+    return eval(k->loss, &b)[0].data[0];
+}
+
+/* ---------------------------------------------------------------- the values */
+
+static double *param_values(Check *k, const Param *p, const float *flat)
+{
+    double *value = NEW_ARRAY(k->c, double, p->count);
+    for (int i = 0; i < p->count; i++)
+        value[i] = (double)(flat ? flat[p->offset + i] : param_initial(p, k->options->seed, i));
+    return value;
+}
+
+/* Labels in their range, everything else uniform in [-1, 1). */
+static double *input_values(Check *k, const Input *in)
+{
+    int count = shape_count(&in->shape);
+    double *value = NEW_ARRAY(k->c, double, count);
+    for (int i = 0; i < count; i++) {
+        double unit = (double)random_unit(k->options->seed, STREAM + (uint32_t)in->index, (uint32_t)i);
+        value[i] = in->dtype == I32 ? floor(unit * in->classes) : 2 * unit - 1;
+    }
+    return value;
+}
+
+static void set_values(Check *k)
+{
+    const Graph *net = k->net;
+    float *flat = NULL;
+    if (k->options->weights) {
+        flat = NEW_ARRAY(k->c, float, params_count(net));
+        safetensors_load(net, k->options->weights, flat);
+    }
+    k->param = NEW_ARRAY(k->c, double *, net->params);
+    for (int i = 0; i < net->params; i++)
+        k->param[i] = param_values(k, net->param[i], flat);
+    k->input = NEW_ARRAY(k->c, double *, net->inputs);
+    for (int i = 0; i < net->inputs; i++)
+        k->input[i] = input_values(k, net->input[i]);
+}
+
+/* ---------------------------------------------------------------- the graphs */
+
+/* The training-mode graph with the loss as its only root. */
+static Graph *loss_alone(Graph *trained)
+{
+    Graph only = *trained;
+    only.root = NULL;
+    only.roots = 0;
+    for (int r = 0; r < trained->roots; r++)
+        if (trained->root[r].kind == ROOT_LOSS)
+            root_add(&only, trained->root[r]);
+    return graph_rewrite(&only, node_copy, NULL);
+}
+
+static void derive(Check *k)
+{
+    Graph *trained = mode(k->net, true);
+    k->gradients = autodiff(trained, (Wanted){.params = true, .inputs = true});
+    k->loss = loss_alone(trained);
+    Bindings b = {k->param, k->input, k->options->seed};
+    k->gradient = eval(k->gradients, &b);
+    for (int r = 0; r < k->gradients->roots; r++) {
+        RootKind kind = k->gradients->root[r].kind;
+        int count = shape_count(&k->gradient[r].shape);
+        for (int i = 0; (kind == ROOT_PARAM_GRAD || kind == ROOT_INPUT_GRAD) && i < count; i++)
+            k->largest = fmax(k->largest, fabs(k->gradient[r].data[i]));
+    }
+}
+
+/* ------------------------------------------------------------------ checking */
+
+/* Relative to the larger of both, but not to less than rounding of the loss leaves. */
+static double relative_error(const Check *k, double found, double expected)
+{
+    double scale = fmax(fmax(fabs(found), fabs(expected)), fmax(1e-6 * k->largest, 1e-12));
+    return fabs(found - expected) / scale;
+}
+
+/* The loss with *x moved by `by`. */
+static double moved_loss(Check *k, double *x, double by)
+{
+    double before = *x;
+    *x = before + by;
+    double loss = loss_at(k);
+    *x = before;
+    return loss;
+}
+
+/* The slopes left and right of a smooth point approach each other as h does 0;
+ * at a kink they do not. */
+static bool is_tie(Check *k, double *x, double size, double here)
+{
+    double h = size * steps[0];
+    double left = (here - moved_loss(k, x, -h)) / h, right = (moved_loss(k, x, h) - here) / h;
+    return relative_error(k, left, right) > 1e-4;
+}
+
+static void check_point(Check *k, double *x, double gradient, Verdict *v)
+{
+    double size = fmax(1, fabs(*x)), error = INFINITY;
+    for (size_t s = 0; s < sizeof steps / sizeof *steps && error > tolerance; s++) {
+        double h = size * steps[s];
+        double slope = (moved_loss(k, x, h) - moved_loss(k, x, -h)) / (2 * h);
+        error = fmin(error, relative_error(k, gradient, slope));
+    }
+    if (!(error <= tolerance) && isfinite(gradient) && is_tie(k, x, size, loss_at(k))) {
+        v->ties++;
+        return;
+    }
+    v->points++;
+    v->error = fmax(v->error, error);
+}
+
+/* All elements of small tensors, of large ones a spread of random ones. */
+static Verdict check_tensor(Check *k, double *value, const Tensor *gradient, int number)
+{
+    Verdict v = {0};
+    int count = shape_count(&gradient->shape);
+    int points = k->options->runs ? k->options->runs : POINTS;
+    for (int i = 0; i < points && i < count; i++) {
+        int at = i;
+        if (count > points) {                    /* one of each of `points` equal stretches */
+            int from = (int)((int64_t)count * i / points), to = (int)((int64_t)count * (i + 1) / points);
+            at = from + (int)(random_bits(k->options->seed, STREAM - 1u - (uint32_t)number, (uint32_t)i)
+                              % (uint32_t)(to - from));
+        }
+        check_point(k, &value[at], gradient->data[at], &v);
+    }
+    return v;
+}
+
+/* Prints the verdict on every gradient; true when all are right. */
+static bool check_all(Check *k)
+{
+    bool good = true;
+    int width = 10;
+    const Graph *g = k->gradients;
+    for (int p = 0; p < g->params; p++)
+        width = (int)strlen(g->param[p]->name) > width ? (int)strlen(g->param[p]->name) : width;
+    printf("%-*s  %9s  %7s  %5s  %s\n", width, "gradient", "elements", "checked", "ties", "relative error");
+    for (int r = 0; r < g->roots; r++) {
+        const Root *root = &g->root[r];
+        if (root->kind != ROOT_PARAM_GRAD && root->kind != ROOT_INPUT_GRAD)
+            continue;
+        double *value = root->param ? k->param[root->param->index] : k->input[root->input->index];
+        Verdict v = check_tensor(k, value, &k->gradient[r], r);
+        bool right = v.points > 0 && v.error <= tolerance;
+        printf("%-*s  %9d  %7d  %5d  %.1e%s\n", width, root->param ? root->param->name : root->input->name,
+               shape_count(&k->gradient[r].shape), v.points, v.ties, v.error,
+               right ? "" : v.points ? "  WRONG" : "  every point lies at a tie");
+        good = good && right;
+    }
+    return good;
+}
+
+int command_gradcheck(Context *c, const CommandOptions *o)
+{
+    Check k = {.c = c, .options = o};
+    k.net = frontend_load(c, o->network, o->compile.batch);
+    set_values(&k);
+    derive(&k);
+    if (!check_all(&k))
+        fail(c, STATUS_INPUT, "%s: gradients differ from finite differences by more than %g", o->network, tolerance);
+    return STATUS_OK;
+}
