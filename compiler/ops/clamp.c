@@ -150,7 +150,8 @@ const Op op_clip = {
         { "max", ARG_NUMBER, .positional = true, .required = true, .low = -INFINITY, .doc = "upper bound" },
         { .kind = ARG_END } },
     .samples = (const char *const[]){
-        "return input { 3, 4, 5 }:clip { -0.5, 0.25 }", "return input { 2, 7 }:clip { min = 0, max = 1 }", NULL },
+        "return input { 3, 4, 5 }:clip { -0.5, 0.25 }",
+        "return input { 2, 7 }:clip { min = 0, max = 1 }", NULL },
 };
 
 const Op op_leaky_relu = {

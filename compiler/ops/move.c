@@ -81,11 +81,13 @@ const Op op_reshape = {
     .name = "reshape", .doc = "the same elements in another shape", .traits = OP_ALIAS,
     .attrs_size = sizeof(ReshapeAttrs), .method = { { "reshape", 0 } }, .kind = "reshape", .operands = 1,
     .args = (const ArgSpec[]){
-        { "shape", ARG_SHAPE, .positional = true, .required = true, .low = 1, .doc = "sizes behind the batch" },
+        { "shape", ARG_SHAPE, .positional = true, .required = true, .low = 1,
+          .doc = "sizes behind the batch" },
         { .kind = ARG_END } },
     .build = reshape_build, .infer = reshape_infer, .eval = reshape_eval, .gradient = reshape_gradient,
     .samples = (const char *const[]){
-        "return input { 3, 4, 5 }:reshape { 6, 10 }", "return input { 12 }:tanh():reshape { 3, 2, 2 }:sigmoid()",
+        "return input { 3, 4, 5 }:reshape { 6, 10 }",
+        "return input { 12 }:tanh():reshape { 3, 2, 2 }:sigmoid()",
         "return input { 2, 2, 3, 2 }:exp():reshape { 4, 6 }:softmax()", NULL },
 };
 
@@ -112,8 +114,8 @@ static void broadcast_infer(Graph *g, Node *n)
     n->batched = at->batched;
     for (int d = 0; d < n->shape.rank; d++)
         if (!repeats(n, d) && n->in[0]->shape.dim[at->map[d]] != n->shape.dim[d])
-            fail(g->c, STATUS_FAULT, "broadcast: %s does not fit %s", shape_text(g->c, &n->in[0]->shape, false),
-                 shape_text(g->c, &n->shape, false));
+            fail(g->c, STATUS_FAULT, "broadcast: %s does not fit %s",
+                 shape_text(g->c, &n->in[0]->shape, false), shape_text(g->c, &n->shape, false));
 }
 
 static void broadcast_eval(Context *c, const Node *n, const Bindings *b, const Tensor *const *in, Tensor *out)

@@ -139,7 +139,8 @@ static Node *layer_param(Call *call, const char *suffix, const Arg *literal, Sha
 {
     Graph *g = call->g;
     if (!literal->literal)
-        return param_new(g, call->layer, suffix, shape, INIT_UNIFORM, (float)(1 / sqrt(fan_in)), NULL, trainable);
+        return param_new(g, call->layer, suffix, shape, INIT_UNIFORM, (float)(1 / sqrt(fan_in)), NULL,
+                         trainable);
     if (!shape_equal(&literal->shape, &shape))
         refuse(call, "%s: found a table of shape %s, expected %s", suffix,
                shape_text(g->c, &literal->shape, false), shape_text(g->c, &shape, false));

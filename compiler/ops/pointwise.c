@@ -54,7 +54,9 @@ static Node *arithmetic_build(Call *call)
                    shape_text(g->c, &a->shape, a->batched), shape_text(g->c, &b->shape, b->batched), da, db);
         shape.dim[shape.rank - k] = da == 1 ? db : da;
     }
-    return binary(g, call->op, build_broadcast(g, a, &shape, batched), build_broadcast(g, b, &shape, batched));
+    a = build_broadcast(g, a, &shape, batched);
+    b = build_broadcast(g, b, &shape, batched);
+    return binary(g, call->op, a, b);
 }
 
 POINTWISE_EVAL(add, a + b)
@@ -318,15 +320,16 @@ const Op op_sqrt = {
 
 const Op op_sigmoid = {
     .name = "sigmoid", .doc = "1 / (1 + e^-x)", .traits = OP_POINTWISE,
-    .method = { { "sigmoid", 0 } }, .kind = "sigmoid", .operands = 1, .build = unary_build, .infer = same_shape,
-    .eval = sigmoid_eval, .gradient = sigmoid_gradient, .element = sigmoid_element,
+    .method = { { "sigmoid", 0 } }, .kind = "sigmoid", .operands = 1, .build = unary_build,
+    .infer = same_shape, .eval = sigmoid_eval, .gradient = sigmoid_gradient, .element = sigmoid_element,
     .samples = UNARY_SAMPLES(":sigmoid()"),
 };
 
 const Op op_tanh = {
     .name = "tanh", .doc = "hyperbolic tangent", .traits = OP_POINTWISE,
     .method = { { "tanh", 0 } }, .kind = "tanh", .operands = 1, .build = unary_build, .infer = same_shape,
-    .eval = tanh_eval, .gradient = tanh_gradient, .element = tanh_element, .samples = UNARY_SAMPLES(":tanh()"),
+    .eval = tanh_eval, .gradient = tanh_gradient, .element = tanh_element,
+    .samples = UNARY_SAMPLES(":tanh()"),
 };
 
 const Op op_copy = {
