@@ -37,9 +37,11 @@ static void assign_files(Context *c, const char *option, int specs, const char *
             }
         }
         if (which < 0)
-            fail(c, STATUS_USAGE, "--%s %s: expected NAME=FILE with a name of %s", option, spec[s], known.data);
+            fail(c, STATUS_USAGE, "--%s %s: expected NAME=FILE with a name of %s", option, spec[s],
+                 known.data);
         if (file[which])
-            fail(c, STATUS_USAGE, "--%s: two files for %s: %s and %s", option, name[which], file[which], path);
+            fail(c, STATUS_USAGE, "--%s: two files for %s: %s and %s", option, name[which], file[which],
+                 path);
         file[which] = path;
     }
 }
@@ -82,8 +84,8 @@ static const float *read_array(Predict *p, const Input *in, const char *path, in
         for (int d = 0; d < a.rank; d++)
             text_add(&found, "%s%d", d ? "x" : "", a.dim[d]);
         const char *sample = shape_text(p->c, &in->shape, true);
-        fail(p->c, STATUS_INPUT, "%s: found shape %s, expected Nx%s or %s for input %s", path, found.data, sample,
-             sample, in->name);
+        fail(p->c, STATUS_INPUT, "%s: found shape %s, expected Nx%s or %s for input %s", path, found.data,
+             sample, sample, in->name);
     }
     if (a.type != ARRAY_F32)
         fail(p->c, STATUS_INPUT, "%s: found whole numbers, expected float32 values", path);
@@ -116,7 +118,8 @@ static void read_inputs(Predict *p)
         if (i == 0)
             p->samples = samples, p->single = single;
         else if (samples != p->samples || single != p->single)
-            fail(c, STATUS_INPUT, "%s: found %d samples, but %s has %d", file[i], samples, file[0], p->samples);
+            fail(c, STATUS_INPUT, "%s: found %d samples, but %s has %d", file[i], samples, file[0],
+                 p->samples);
     }
 }
 
@@ -141,7 +144,8 @@ static void prepare_outputs(Predict *p)
         name[i] = program->output[i].name;
         p->out[i] = arena_alloc(c, (size_t)p->samples, (size_t)shape_count(&sample) * sizeof(float));
     }
-    assign_files(c, "output", p->options->n_outputs, p->options->outputs, program->outputs, name, p->out_file);
+    assign_files(c, "output", p->options->n_outputs, p->options->outputs, program->outputs, name,
+                 p->out_file);
 }
 
 static void write_outputs(void *argument)
