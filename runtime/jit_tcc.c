@@ -44,11 +44,12 @@ static bool add_symbols(TCCState *s)
     return true;
 }
 
-/* What libtcc has to say; the first message counts, the rest follow from it. */
+/* What libtcc has to say.  The first error counts, the others follow from it; a
+ * warning stands until an error comes. */
 static void collect(void *message, const char *text)
 {
     char *to = message;
-    if (!*to)
+    if (!*to || strstr(to, "warning:"))
         snprintf(to, MESSAGE_SIZE, "%s", text);
 }
 

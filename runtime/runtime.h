@@ -254,8 +254,8 @@ void progress_show(Progress *p, int64_t done, double loss);          /* at most 
 void progress_clear(Progress *p);                                    /* erases the line */
 
 /* ---------------------------------------------------------------- experiment.c
- * `cnnc run`: the Lua API of experiments.  experiment_tensor.c, experiment_data.c
- * and experiment_model.c hold the types that scripts see. */
+ * `cnnc run`: the Lua API of experiments.  experiment_tensor.c, experiment_data.c,
+ * experiment_model.c and experiment_pass.c hold the types that scripts see. */
 
 /* Runs the script; its error, with its position, becomes a failure of c. */
 int experiment_run(Context *c, const char *script, int args, char *const *arg);
@@ -265,19 +265,29 @@ struct lua_State;
  * script's line.  Nothing inside body may call Lua, whose errors would not
  * restore c's handler. */
 void guarded(struct lua_State *L, Context *c, void (*body)(void *), void *argument);
-/* Option tables: refuse keys that are not in `known` (NULL ends), read one key. */
-void options_check(struct lua_State *L, int table, const char *call, const char *const *known);
-double option_number(struct lua_State *L, int table, const char *call, const char *key,
-                     double standard, double low, double high);       /* standard NAN: required */
-const char *option_text(struct lua_State *L, int table, const char *call, const char *key,
-                        const char *standard);
-bool option_flag(struct lua_State *L, int table, const char *call, const char *key, bool standard);
+
+/* The option table of a call, at a stack index; nothing there is an empty one. */
+typedef struct OptionTable { struct lua_State *L; int index; const char *call; } OptionTable;
+/* Refuses what is not a table and keys that are not in `known`, which NULL ends. */
+OptionTable options_open(struct lua_State *L, int index, const char *call, const char *const *known);
+/* standard NAN: the option is required. */
+double option_number(const OptionTable *o, const char *key, double standard, double low, double high);
+int option_whole(const OptionTable *o, const char *key, int standard, int low, int high);
+const char *option_text(const OptionTable *o, const char *key, const char *standard);
+bool option_flag(const OptionTable *o, const char *key, bool standard);
 
 /* Pushes a new tensor of zeros that the script's collector owns. */
 Tensor *script_tensor_push(struct lua_State *L, const Shape *shape);
 /* The tensor at a stack index; a number or nested table there is replaced by one. */
 Tensor *script_tensor_at(struct lua_State *L, int index);
-Dataset *script_dataset_at(struct lua_State *L, int index);
+void script_shape_push(struct lua_State *L, const Shape *shape);      /* as {1, 28, 28} */
+const char *script_shape_text(struct lua_State *L, const Shape *shape);      /* pushed: "1x28x28" */
+const Dataset *script_dataset_at(struct lua_State *L, int index);
+Model *script_model_at(struct lua_State *L, int index);
+
+/* Methods of models. */
+int script_forward(struct lua_State *L);
+int script_backward(struct lua_State *L);
 
 /* Each registers its types and globals. */
 void experiment_tensor(struct lua_State *L);
