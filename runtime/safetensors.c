@@ -177,8 +177,9 @@ static Entry **match_names(Loading *l)
         if (!l->entry[i].used && !is_batch_counter(l->entry[i].name))
             names_add(&unknown, l->entry[i].name);
     if (missing.count || unknown.count)
-        fail(l->work, STATUS_INPUT, "%s: names: %d of the network's %d parameters are missing%s, %d are unknown%s",
-             l->path, missing.count, l->net->params, names_text(&missing), unknown.count, names_text(&unknown));
+        fail(l->work, STATUS_INPUT, "%s: found %d parameters unknown to the network%s, missed %d of its %d%s",
+             l->path, unknown.count, names_text(&unknown), missing.count, l->net->params,
+             names_text(&missing));
     return of;
 }
 
