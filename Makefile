@@ -57,6 +57,14 @@ build/test/%.o: %.c Makefile | build/.ready
 	@echo "  cc    $< (test)"
 	@$(CC) $(LANGUAGE) -O1 -g -DCNNC_FAULTS -DCNNC_CHECK $(CPPFLAGS) $(LIBRARY_CFLAGS) $(CHECK_CFLAGS) -c -o $@ $<
 
+# The suites by their files' names, for tests/main.c.
+build/test/suites.h: $(TESTS) Makefile
+	@mkdir -p $(@D)
+	@printf 'SUITE(%s)\n' $(sort $(patsubst tests/test_%.c,%,$(filter tests/test_%.c,$(TESTS)))) >$@
+
+build/test/tests/main.o: build/test/suites.h
+build/test/tests/main.o: CPPFLAGS += -Ibuild/test
+
 -include $(OBJECTS:.o=.d) $(TEST_OBJECTS:.o=.d)
 
 # ---------------------------------------------------------------- what it needs
