@@ -155,7 +155,7 @@ const Op op_clip = {
 };
 
 const Op op_leaky_relu = {
-    .name = "leaky_relu", .doc = "x for x > 0, else slope * x", .traits = OP_POINTWISE | OP_CHEAP,
+    .name = "leaky_relu", .doc = "x for x > 0, else slope * x", .traits = OP_POINTWISE,
     .attrs_size = sizeof(double), .method = { { "leaky_relu", 0 } }, .kind = "leaky_relu", .operands = 1,
     .args = (const ArgSpec[]){
         { "slope", ARG_NUMBER, .positional = true, .standard = 0.01, .low = -INFINITY,
@@ -170,6 +170,6 @@ const Op op_leaky_relu = {
 
 const Op op_gate = {
     .name = "gate", .doc = "dy where x is within bounds, else a share of it (gradients of relu and its kin)",
-    .traits = OP_POINTWISE | OP_CHEAP, .attrs_size = sizeof(GateAttrs), .infer = same_shape,
+    .traits = OP_POINTWISE, .attrs_size = sizeof(GateAttrs), .infer = same_shape,
     .eval = gate_eval, .element = gate_element, .print_attrs = gate_print,
 };

@@ -160,7 +160,7 @@ static void broadcast_print(const Node *n, Text *t)
 }
 
 const Op op_broadcast = {
-    .name = "broadcast", .doc = "x repeated along the dims that it lacks", .traits = OP_INDEX_MAP | OP_CHEAP,
+    .name = "broadcast", .doc = "x repeated along the dims that it lacks", .traits = OP_INDEX_MAP,
     .attrs_size = sizeof(BroadcastAttrs), .infer = broadcast_infer, .eval = broadcast_eval,
     .gradient = broadcast_gradient, .element = broadcast_element, .print_attrs = broadcast_print,
 };
@@ -253,7 +253,7 @@ static void slice_print(const Node *n, Text *t)
 }
 
 const Op op_slice = {
-    .name = "slice", .doc = "a range of one axis (gradient of concat)", .traits = OP_INDEX_MAP | OP_CHEAP,
+    .name = "slice", .doc = "a range of one axis (gradient of concat)", .traits = OP_INDEX_MAP,
     .attrs_size = sizeof(SliceAttrs), .infer = slice_infer, .eval = slice_eval, .element = slice_element,
     .print_attrs = slice_print,
 };
@@ -399,7 +399,7 @@ static void reverse_print(const Node *n, Text *t)
 }
 
 const Op op_reverse = {
-    .name = "reverse", .doc = "some axes run backwards (flip = true)", .traits = OP_INDEX_MAP | OP_CHEAP,
+    .name = "reverse", .doc = "some axes run backwards (flip = true)", .traits = OP_INDEX_MAP,
     .attrs_size = sizeof(ReverseAttrs), .infer = same_shape, .eval = reverse_eval,
     .gradient = reverse_gradient, .element = reverse_element, .print_attrs = reverse_print,
 };

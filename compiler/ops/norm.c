@@ -112,6 +112,7 @@ const Op op_batchnorm = {
     .args = (const ArgSpec[]){
         { "eps", ARG_NUMBER, .standard = 1e-5, .doc = "added to the variance" },
         { "momentum", ARG_NUMBER, .standard = 0.1, .high = 1, .doc = "a batch's share in the statistics" },
+        { "name", ARG_NAME, .doc = "of the layer" },
         { .kind = ARG_END } },
     .build = batchnorm_build, .infer = batchnorm_infer, .eval = batchnorm_eval,
     .specialise = batchnorm_specialise, .print_attrs = batchnorm_print,
@@ -246,6 +247,6 @@ const Op op_dropout = {
 
 const Op op_drop = {
     .name = "drop", .doc = "dropout in training, by random numbers that depend on seed and position alone",
-    .traits = OP_POINTWISE, .attrs_size = sizeof(DropoutAttrs), .infer = same_shape, .eval = drop_eval,
-    .gradient = drop_gradient, .element = drop_element, .print_attrs = dropout_print,
+    .traits = OP_POINTWISE | OP_PLACED, .attrs_size = sizeof(DropoutAttrs), .infer = same_shape,
+    .eval = drop_eval, .gradient = drop_gradient, .element = drop_element, .print_attrs = dropout_print,
 };

@@ -168,7 +168,7 @@ Node *channel_term(Node *n, Node **rest)
 
 const Op op_add = {
     .name = "add", .doc = "a + b, broadcast as NumPy does, batch aside",
-    .traits = OP_POINTWISE | OP_CHEAP, .method = { { "add", 0 } }, .kind = "add", .operands = 2,
+    .traits = OP_POINTWISE, .method = { { "add", 0 } }, .kind = "add", .operands = 2,
     .build = arithmetic_build, .infer = same_shape, .eval = add_eval, .gradient = add_gradient,
     .absorb_scale = add_absorb_scale, .absorb_shift = add_absorb_shift, .element = add_element,
     .samples = ARITHMETIC_SAMPLES("+"),
@@ -176,14 +176,14 @@ const Op op_add = {
 
 const Op op_sub = {
     .name = "sub", .doc = "a - b, broadcast as NumPy does, batch aside",
-    .traits = OP_POINTWISE | OP_CHEAP, .method = { { "sub", 0 } }, .kind = "sub", .operands = 2,
+    .traits = OP_POINTWISE, .method = { { "sub", 0 } }, .kind = "sub", .operands = 2,
     .build = arithmetic_build, .infer = same_shape, .eval = sub_eval, .gradient = sub_gradient,
     .element = sub_element, .samples = ARITHMETIC_SAMPLES("-"),
 };
 
 const Op op_mul = {
     .name = "mul", .doc = "a * b, broadcast as NumPy does, batch aside",
-    .traits = OP_POINTWISE | OP_CHEAP, .method = { { "mul", 0 } }, .kind = "mul", .operands = 2,
+    .traits = OP_POINTWISE, .method = { { "mul", 0 } }, .kind = "mul", .operands = 2,
     .build = arithmetic_build, .infer = same_shape, .eval = mul_eval, .gradient = mul_gradient,
     .absorb_scale = mul_absorb_scale, .element = mul_element, .samples = ARITHMETIC_SAMPLES("*"),
 };
