@@ -5,7 +5,7 @@
 #define TESTS_H
 
 #include <check.h>
-#include <stddef.h>
+#undef fail                   /* Check's old macro; the project has a function of that name */
 
 /* A shell command's result; the texts are freed by run_free. */
 typedef struct Run { int status; char *out, *err; } Run;
