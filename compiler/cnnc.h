@@ -414,7 +414,8 @@ typedef struct Frontend {
     size_t memory;            /* bytes that Lua holds */
     int64_t steps;            /* Lua instructions so far */
     int64_t start;            /* processor time when the file began to run */
-    const char *stopped;      /* the limit that was exceeded, or NULL */
+    char stopped[64];         /* the limit that was exceeded, or "" */
+    int last_line;            /* of the file: the position of errors once it has run */
     struct Declared *model;   /* what the file declares, once it has run */
 } Frontend;
 
@@ -426,16 +427,17 @@ int sandbox_message(struct lua_State *L);            /* message handler: complet
 Frontend *sandbox_frontend(struct lua_State *L);
 void sandbox_push_position(struct lua_State *L);     /* "net.lua:3" */
 void sandbox_push_callers(struct lua_State *L);      /* " (called from net.lua:12)", or "" */
-/* Runs body(argument), which may fail() but raises no Lua error.  A failure leaves the
- * graph as it was and becomes the Lua error "net.lua:3: method: message". */
-void sandbox_attempt(struct lua_State *L, const char *method, void (*body)(void *), void *argument);
+/* Runs body(argument), which may fail() but raises no Lua error (but that of memory, while the
+ * graph is still as it was).  A failure leaves the graph as it was and becomes the Lua error
+ * "net.lua:3: message"; a body leaves the Lua stack as it was. */
+void sandbox_attempt(struct lua_State *L, void (*body)(void *), void *argument);
 
 /* tensor.c: tensors and operations as Lua sees them. */
 void tensor_open(struct lua_State *L);               /* defines input, concat and all methods */
 Node *tensor_at(struct lua_State *L, int at);        /* NULL: something else */
 
 /* args.c: reads the option table at stack index `at` by op->args; fails with "method: " before
- * the text.  spatial: spatial dims of the tensor, negative without any.  Raises no Lua error. */
+ * the text.  spatial: spatial dims of the tensor, negative without any. */
 const Arg *args_read(struct lua_State *L, int at, Graph *g, const Op *op, const char *method, int spatial);
 /* A value as messages show it; a name that may stand in messages, in C comments and in JSON;
  * entries of a table that must be a plain list. */
@@ -626,12 +628,15 @@ struct Function {
     int64_t workspace;        /* bytes */
 };
 
-/* -------------------------------------------------------------------- compile.c
- * The pass list. */
+/* --------------------------------------------------------------------- target.c
+ * A row per target: what its C compiler is told, and later lanes and registers. */
 
 typedef struct Target { const char *name, *doc, *cflags; } Target;
 const Target *target_find(const char *name);             /* NULL: unknown */
 const Target *target_list(int *count);
+
+/* -------------------------------------------------------------------- compile.c
+ * The pass list. */
 
 typedef struct Options {
     int batch;
@@ -643,7 +648,7 @@ typedef struct Options {
 } Options;
 
 /* A field of the generated parameter struct. */
-typedef struct Field { const char *name; int count; const Param *param; } Field;   /* param NULL: derived */
+typedef struct Field { const char *name; int count; const Param *param; } Field;
 
 struct Program {
     Context *c;
@@ -656,16 +661,24 @@ struct Program {
     Function *loss, *backward;    /* with train */
     Root *output; int outputs;    /* sorted as the signature of forward has them */
     bool seeded;              /* backward takes a dropout seed */
+    const float *weights;     /* the whole struct, when every parameter is literal; else NULL */
+    int64_t params_bytes;     /* of the struct */
 };
 
 /* Net and options -> everything that the printer needs. */
 Program *compile(Graph *net, const Options *options, FILE *emit);
 
-/* ---------------------------------------------------------------------- print.c
+/* ------------------------------------------- print.c, print_kernel.c, print_expr.c,
+ *                                              print_params.c
  * The only place that writes C. */
 
+bool kernel_seeded(const Kernel *k);         /* takes the dropout seed */
 const char *print_source(Program *p, const char *header_name, bool jit);
 const char *print_header(Program *p);
+/* Literal weights too large for C text, to be written beside net.c as net.weights:
+ * the struct, or for targets without an assembler of their own the flat form.  NULL:
+ * none. */
+const float *print_weights_file(const Program *p, size_t *bytes);
 
 /* ----------------------------------------------------------------------- dump.c */
 
