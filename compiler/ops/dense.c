@@ -107,6 +107,7 @@ static const ArgSpec linear_args[] = {
     [LINEAR_BIAS] = { "bias", ARG_BIAS, .standard = 1, .doc = "add a number per neuron, or a table of them" },
     [LINEAR_WEIGHT] = { "weight", ARG_LITERAL, .doc = "fixed initial weights, {out, in}" },
     [LINEAR_TRAINABLE] = { "trainable", ARG_BOOL, .standard = 1, .doc = "false: optimisers leave it alone" },
+    { "name", ARG_NAME, .doc = "of the layer" },
     { .kind = ARG_END }
 };
 

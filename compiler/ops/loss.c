@@ -125,7 +125,7 @@ const Op op_cross_entropy = {
     .name = "cross_entropy", .doc = "mean of -log softmax(x)[label] over batch and positions",
     .method = { { "cross_entropy", 0 } }, .kind = "cross_entropy", .operands = 1,
     .args = (const ArgSpec[]){
-        { "name", ARG_NAME, .doc = "of the label input (\"label\")" },
+        { "name", ARG_INPUT_NAME, .doc = "of the label input (\"label\")" },
         { .kind = ARG_END } },
     .build = cross_entropy_build, .infer = cross_entropy_infer, .eval = cross_entropy_eval,
     .gradient = cross_entropy_gradient, .expand = cross_entropy_expand,
@@ -153,7 +153,7 @@ const Op op_mse = {
     .name = "mse", .doc = "mean of (x - target)^2 over all elements",
     .method = { { "mse", 0 } }, .kind = "mse", .operands = 1,
     .args = (const ArgSpec[]){
-        { "name", ARG_NAME, .doc = "of the target input (\"target\")" },
+        { "name", ARG_INPUT_NAME, .doc = "of the target input (\"target\")" },
         { .kind = ARG_END } },
     .build = mse_build,
     .samples = (const char *const[]){
