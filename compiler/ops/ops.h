@@ -104,7 +104,7 @@ int window_cells(const Window *w);                   /* of the kernel */
 void window_print(const Window *w, Text *t);         /* " kernel 3x3 stride 2x2 ..." */
 
 /* The definition, for evaluation: every tap of every window that lies on a cell of
- * the input, as positions inside one channel, windows and their taps in C order. */
+ * the input, as positions inside one channel; the taps of a window are in C order. */
 typedef struct Meeting { int window, tap, cell; } Meeting;
 Meeting *window_meetings(Context *c, const Window *w, const int *input, const int *output, int *count);
 

@@ -8,6 +8,8 @@
  * is a gather: each cell adds the errors of those windows that it won. */
 #include "ops.h"
 
+#include <math.h>
+
 typedef struct PoolAttrs {
     Window window;
     int input[MAX_SPATIAL];   /* spatial sizes of the input: for gradients and pool_scale */
@@ -155,9 +157,14 @@ static void pool_scale_infer(Graph *g, Node *n)
 
 /* -- evaluation -- */
 
+static int planes(const Shape *s)
+{
+    return s->dim[0] * s->dim[1];
+}
+
 static size_t plane_size(const Shape *s)
 {
-    return (size_t)shape_count(s) / ((size_t)s->dim[0] * s->dim[1]);
+    return (size_t)(shape_count(s) / planes(s));
 }
 
 /* The meetings of one channel, x's side given by the attributes, y's by y. */
@@ -169,18 +176,21 @@ static const Meeting *pool_meetings(Context *c, const PoolAttrs *a, const Shape 
     return list;
 }
 
-/* Meetings come window by window, so the first one of a window opens it. */
+/* A window's taps come in order, so that the first of equals stays the winner. */
 static void maxpool_both_eval(Context *c, const Node *n, const Tensor *x, const Tensor *out, bool want_index)
 {
     const Meeting *end, *list = pool_meetings(c, n->attrs, &n->shape, &end);
     size_t x_plane = plane_size(&x->shape), y_plane = plane_size(&n->shape);
-    for (int p = 0; p < n->shape.dim[0] * n->shape.dim[1]; p++) {
+    double *best = NEW_ARRAY(c, double, y_plane);
+    for (int p = 0; p < planes(&n->shape); p++) {
         const double *xp = x->data + p * x_plane;
-        double *yp = out->data + p * y_plane, best = 0;
+        double *yp = out->data + p * y_plane;
+        for (size_t w = 0; w < y_plane; w++)
+            best[w] = -INFINITY;
         for (const Meeting *m = list; m < end; m++)
-            if (m == list || m->window != m[-1].window || xp[m->cell] > best) {
-                best = xp[m->cell];
-                yp[m->window] = want_index ? m->tap : best;
+            if (xp[m->cell] > best[m->window]) {
+                best[m->window] = xp[m->cell];
+                yp[m->window] = want_index ? m->tap : best[m->window];
             }
     }
 }
@@ -203,7 +213,7 @@ static void sumpool_eval(Context *c, const Node *n, const Bindings *b, const Ten
     (void)b;
     const Meeting *end, *list = pool_meetings(c, n->attrs, &n->shape, &end);
     size_t x_plane = plane_size(&in[0]->shape), y_plane = plane_size(&n->shape);
-    for (int p = 0; p < n->shape.dim[0] * n->shape.dim[1]; p++)
+    for (int p = 0; p < planes(&n->shape); p++)
         for (const Meeting *m = list; m < end; m++)
             out->data[p * y_plane + m->window] += in[0]->data[p * x_plane + m->cell];
 }
@@ -214,7 +224,7 @@ static void spread(Context *c, const Node *n, const Tensor *index, const Tensor 
 {
     const Meeting *end, *list = pool_meetings(c, n->attrs, &dy->shape, &end);
     size_t x_plane = plane_size(&dx->shape), y_plane = plane_size(&dy->shape);
-    for (int p = 0; p < n->shape.dim[0] * n->shape.dim[1]; p++)
+    for (int p = 0; p < planes(&n->shape); p++)
         for (const Meeting *m = list; m < end; m++)
             if (!index || index->data[p * y_plane + m->window] == m->tap)
                 dx->data[p * x_plane + m->cell] += dy->data[p * y_plane + m->window];
