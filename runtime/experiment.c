@@ -66,9 +66,14 @@ static bool option_push(const OptionTable *o, const char *key)
     return false;
 }
 
-static void option_wrong(const OptionTable *o, const char *key, const char *expected)
+/* Refuses the option's value, which is on top of the stack. */
+static void option_wrong(const OptionTable *o, const char *key, const char *expected, ...)
 {
-    luaL_error(o->L, "%s: %s: found %s, expected %s", o->call, key, luaL_tolstring(o->L, -1, NULL), expected);
+    va_list args;
+    va_start(args, expected);
+    const char *found = luaL_tolstring(o->L, -1, NULL), *wanted = lua_pushvfstring(o->L, expected, args);
+    va_end(args);
+    luaL_error(o->L, "%s: %s: found %s, expected %s", o->call, key, found, wanted);
 }
 
 double option_number(const OptionTable *o, const char *key, double standard, double low, double high)
@@ -80,7 +85,7 @@ double option_number(const OptionTable *o, const char *key, double standard, dou
     }
     double value = lua_type(o->L, -1) == LUA_TNUMBER ? lua_tonumber(o->L, -1) : NAN;
     if (!(value >= low && value <= high))
-        option_wrong(o, key, lua_pushfstring(o->L, "a number from %f to %f", low, high));
+        option_wrong(o, key, "a number from %f to %f", low, high);
     lua_pop(o->L, 1);
     return value;
 }
@@ -92,7 +97,7 @@ int option_whole(const OptionTable *o, const char *key, int standard, int low, i
     int whole = 0;
     lua_Integer value = lua_type(o->L, -1) == LUA_TNUMBER ? lua_tointegerx(o->L, -1, &whole) : 0;
     if (!whole || value < low || value > high)
-        option_wrong(o, key, lua_pushfstring(o->L, "a whole number from %d to %d", low, high));
+        option_wrong(o, key, "a whole number from %d to %d", low, high);
     lua_pop(o->L, 1);
     return (int)value;
 }

@@ -108,7 +108,8 @@ static int dataset_slice(lua_State *L)
     const Dataset *d = script_dataset_at(L, 1);
     lua_Integer first = luaL_checkinteger(L, 2), last = luaL_checkinteger(L, 3);
     if (first < 1 || last < first || last > d->count)
-        luaL_error(L, "%s: slice: found %I to %I, expected a part of 1 to %d", d->name, first, last, d->count);
+        luaL_error(L, "%s: slice: found %I to %I, expected a part of 1 to %d", d->name, first, last,
+                   d->count);
     Box *box = push_box(L);
     guarded(L, &box->c, take_slice, box);
     *box->d = *d;

@@ -7,7 +7,9 @@
 #include <math.h>
 #include <string.h>
 
-static const char *const NETWORK = "cnnc.network", *const MODEL = "cnnc.model", *const OPTIMIZER = "cnnc.optimizer";
+static const char *const NETWORK = "cnnc.network";
+static const char *const MODEL = "cnnc.model";
+static const char *const OPTIMIZER = "cnnc.optimizer";
 
 /* ------------------------------------------------------------------ optimisers */
 
@@ -224,7 +226,8 @@ static void unpack_grad(void *argument)
 /* Pushes room for the gradients of the last backward or step, and fills it. */
 static const float *push_grad(lua_State *L, Model *m)
 {
-    Action a = { .m = m, .flat = lua_newuserdatauv(L, (size_t)params_count(model_net(m)) * sizeof(float), 0) };
+    size_t bytes = (size_t)params_count(model_net(m)) * sizeof(float);
+    Action a = { .m = m, .flat = lua_newuserdatauv(L, bytes, 0) };
     guarded(L, m->c, unpack_grad, &a);
     return a.flat;
 }
@@ -286,7 +289,8 @@ static void read_shuffle(lua_State *L, int table, const Model *m, Fit *fit)
         fit->shuffle = lua_toboolean(L, -1);
         fit->shuffle_seed = m->options.seed + (uint64_t)m->epochs;
     } else {
-        luaL_error(L, "fit: shuffle: found a %s, expected a whole number, true or false", luaL_typename(L, -1));
+        luaL_error(L, "fit: shuffle: found a %s, expected a whole number, true or false",
+                   luaL_typename(L, -1));
     }
     lua_pop(L, 1);
 }

@@ -76,8 +76,8 @@ static void take_inputs(lua_State *L, Pass *pass, int index, bool loss_only)
         if (count == 1)
             lua_pushvalue(L, index);
         else if (!lua_istable(L, index) || lua_getfield(L, index, input->name) == LUA_TNIL)
-            luaL_error(L, "%s: input \"%s\" is missing: found a %s, expected a table by name", pass->m->network,
-                       input->name, luaL_typename(L, index));
+            luaL_error(L, "%s: input \"%s\" is missing: found a %s, expected a table by name",
+                       pass->m->network, input->name, luaL_typename(L, index));
         const Tensor *t = script_tensor_at(L, -1);
         check_shape(L, pass, input, t);
         pass->in[i] = push_native(L, input, t);

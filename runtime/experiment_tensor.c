@@ -232,7 +232,7 @@ static void add_numbers(luaL_Buffer *b, const Tensor *t)
     for (int i = 0; i < count; i++) {
         char text[40];
         const char *between = i % matrix == 0 && i ? "\n\n" : i % row == 0 ? "\n" : " ";
-        snprintf(text, sizeof text, "%s%10.6g", between, t->data[i]);
+        snprintf(text, sizeof text, "%s%12.6g", between, t->data[i]);
         luaL_addstring(b, text);
     }
 }

@@ -17,7 +17,7 @@ static const Input *sample_input(Context *c, const Model *m, const Input **label
     for (int i = 0; i < net->inputs; i++) {
         const Input **to = net->input[i]->loss_only ? label : &sample;
         if (*to)
-            fail(c, STATUS_INPUT, "%s: found the inputs \"%s\" and \"%s\", expected one that a dataset can fill",
+            fail(c, STATUS_INPUT, "%s: found the inputs \"%s\" and \"%s\", expected one that a dataset fills",
                  m->network, (*to)->name, net->input[i]->name);
         *to = net->input[i];
     }
@@ -32,8 +32,8 @@ static void check_labels(Context *c, const Dataset *d, int classes)
         fail(c, STATUS_INPUT, "%s: found no labels, expected one for each sample", d->name);
     for (int i = 0; i < d->count; i++)
         if (d->label[i] < 0 || d->label[i] >= classes)
-            fail(c, STATUS_INPUT, "%s: label of sample %d: found %d, expected 0 to %d", d->name, i, d->label[i],
-                 classes - 1);
+            fail(c, STATUS_INPUT, "%s: label of sample %d: found %d, expected 0 to %d", d->name, i,
+                 d->label[i], classes - 1);
 }
 
 static void check_samples(Context *c, const Dataset *d, const Input *input)
@@ -51,9 +51,10 @@ void labels_check(Context *c, const Model *m, const Dataset *d)
     const Input *label, *sample = sample_input(c, m, &label);
     check_samples(c, d, sample);
     if (!label)
-        fail(c, STATUS_INPUT, "%s: found no loss with labels, expected one made by cross_entropy", m->network);
+        fail(c, STATUS_INPUT, "%s: found no loss with labels, expected one made by cross_entropy",
+             m->network);
     if (label->dtype != I32 || shape_count(&label->shape) != label->shape.dim[0])
-        fail(c, STATUS_INPUT, "%s: the loss reads \"%s\" of shape %s, a dataset has one class for each sample",
+        fail(c, STATUS_INPUT, "%s: the loss reads \"%s\" of shape %s, a dataset has one class a sample",
              m->network, label->name, shape_text(c, &label->shape, true));
     check_labels(c, d, label->classes);
 }
@@ -137,7 +138,8 @@ static float step(Epoch *e, int first, int count)
 
 static void log_step(Epoch *e, float loss)
 {
-    if (e->log && fprintf(e->log, "%lld,%lld,%.9g,%.9g\n", (long long)e->m->steps, (long long)e->m->epochs + 1,
+    const Model *m = e->m;
+    if (e->log && fprintf(e->log, "%lld,%lld,%.9g,%.9g\n", (long long)m->steps, (long long)m->epochs + 1,
                           (double)loss, (double)e->fit->optimizer.lr) < 0)
         fail(e->m->c, STATUS_INPUT, "%s: cannot be written: %s", e->fit->log, strerror(errno));
 }
@@ -157,7 +159,8 @@ static void run_epoch(void *argument)
         progress_show(&e->progress, first + count, e->sum / (first + count));
         if (finite && !isfinite(loss)) {
             progress_clear(&e->progress);
-            fprintf(stderr, "%s: the loss is %g in step %lld\n", m->network, (double)loss, (long long)m->steps);
+            fprintf(stderr, "%s: the loss is %g in step %lld\n", m->network, (double)loss,
+                    (long long)m->steps);
             finite = false;
         }
     }
@@ -262,7 +265,7 @@ double model_accuracy(Model *m, const Dataset *d)
     check_samples(m->c, d, sample_input(m->c, m, &label));
     const Shape *out = &p->output[0].node->shape;
     if (p->outputs != 1 || out->rank != 2)
-        fail(m->c, STATUS_INPUT, "%s: accuracy: found %d outputs, the first %s, expected one with a score a class",
+        fail(m->c, STATUS_INPUT, "%s: accuracy: found %d outputs, the first %s, expected one score a class",
              m->network, p->outputs, shape_text(m->c, out, true));
     Count count = { .m = m, .d = d, .classes = out->dim[1] };
     check_labels(m->c, d, count.classes);
