@@ -74,25 +74,25 @@ static Expr *leaky_relu_element(Lower *l, Node *n, const Affine *index)
 static Node *clamp_gradient(Graph *g, Node *n, Node *dy, int i)
 {
     const ClampAttrs *at = n->attrs;
-    GateAttrs gate = { at->low, at->high, 0, at->inclusive };
-    return node_new(g, &op_gate, 2, (Node *[]){ at->inclusive ? n->in[i] : n, dy }, &gate);
+    GateAttrs gate = {at->low, at->high, 0, at->inclusive};
+    return node_new(g, &op_gate, 2, (Node *[]){at->inclusive ? n->in[i] : n, dy}, &gate);
 }
 
 /* y' = 1 for x > 0, the slope elsewhere */
 static Node *leaky_relu_gradient(Graph *g, Node *n, Node *dy, int i)
 {
-    GateAttrs gate = { 0, INFINITY, *(const double *)n->attrs, false };
-    return node_new(g, &op_gate, 2, (Node *[]){ n->in[i], dy }, &gate);
+    GateAttrs gate = {0, INFINITY, *(const double *)n->attrs, false};
+    return node_new(g, &op_gate, 2, (Node *[]){n->in[i], dy}, &gate);
 }
 
 static Node *relu_build(Call *call)
 {
-    return node_new(call->g, &op_relu, 1, call->tensor, &(ClampAttrs){ 0, INFINITY, false });
+    return node_new(call->g, &op_relu, 1, call->tensor, &(ClampAttrs){0, INFINITY, false});
 }
 
 static Node *relu6_build(Call *call)
 {
-    return node_new(call->g, &op_relu6, 1, call->tensor, &(ClampAttrs){ 0, 6, false });
+    return node_new(call->g, &op_relu6, 1, call->tensor, &(ClampAttrs){0, 6, false});
 }
 
 static Node *clip_build(Call *call)
@@ -100,7 +100,7 @@ static Node *clip_build(Call *call)
     double low = call->arg[0].number, high = call->arg[1].number;
     if (low > high)
         refuse(call, "min %g is above max %g", low, high);
-    return node_new(call->g, &op_clip, 1, call->tensor, &(ClampAttrs){ low, high, true });
+    return node_new(call->g, &op_clip, 1, call->tensor, &(ClampAttrs){low, high, true});
 }
 
 static Node *leaky_relu_build(Call *call)
@@ -127,45 +127,45 @@ static void leaky_relu_print(const Node *n, Text *t)
 
 #define CLAMP(title)                                                                              \
     .name = title, .traits = OP_POINTWISE | OP_CHEAP, .attrs_size = sizeof(ClampAttrs),           \
-    .method = { { title, 0 } }, .kind = title, .operands = 1, .infer = same_shape,                \
+    .method = {{title, 0}}, .kind = title, .operands = 1, .infer = same_shape,                    \
     .eval = clamp_eval, .gradient = clamp_gradient, .element = clamp_element
 
 const Op op_relu = {
     CLAMP("relu"), .doc = "max(x, 0)", .build = relu_build,
     .samples = (const char *const[]){
         "return input { 3, 4, 5 }:relu()", "return input { 2, 7 }:relu()", "return input { 9 }:relu()",
-        "return input { 2, 3, 2, 3 }:relu()", NULL },
+        "return input { 2, 3, 2, 3 }:relu()", NULL},
 };
 
 const Op op_relu6 = {
     CLAMP("relu6"), .doc = "min(max(x, 0), 6)", .build = relu6_build,
     .samples = (const char *const[]){
-        "return (input { 3, 4, 5 } * 8):relu6()", "return (input { 2, 7 } * 8):relu6()", NULL },
+        "return (input { 3, 4, 5 } * 8):relu6()", "return (input { 2, 7 } * 8):relu6()", NULL},
 };
 
 const Op op_clip = {
     CLAMP("clip"), .doc = "min(max(x, min), max)", .build = clip_build, .print_attrs = clip_print,
     .args = (const ArgSpec[]){
-        { "min", ARG_NUMBER, .positional = true, .required = true, .low = -INFINITY, .doc = "lower bound" },
-        { "max", ARG_NUMBER, .positional = true, .required = true, .low = -INFINITY, .doc = "upper bound" },
-        { .kind = ARG_END } },
+        {"min", ARG_NUMBER, .positional = true, .required = true, .low = -INFINITY, .doc = "lower bound"},
+        {"max", ARG_NUMBER, .positional = true, .required = true, .low = -INFINITY, .doc = "upper bound"},
+        {.kind = ARG_END}},
     .samples = (const char *const[]){
         "return input { 3, 4, 5 }:clip { -0.5, 0.25 }",
-        "return input { 2, 7 }:clip { min = 0, max = 1 }", NULL },
+        "return input { 2, 7 }:clip { min = 0, max = 1 }", NULL},
 };
 
 const Op op_leaky_relu = {
     .name = "leaky_relu", .doc = "x for x > 0, else slope * x", .traits = OP_POINTWISE,
-    .attrs_size = sizeof(double), .method = { { "leaky_relu", 0 } }, .kind = "leaky_relu", .operands = 1,
+    .attrs_size = sizeof(double), .method = {{"leaky_relu", 0}}, .kind = "leaky_relu", .operands = 1,
     .args = (const ArgSpec[]){
-        { "slope", ARG_NUMBER, .positional = true, .standard = 0.01, .low = -INFINITY,
-          .doc = "factor below zero" },
-        { .kind = ARG_END } },
+        {"slope", ARG_NUMBER, .positional = true, .standard = 0.01, .low = -INFINITY,
+          .doc = "factor below zero"},
+        {.kind = ARG_END}},
     .build = leaky_relu_build, .infer = same_shape, .eval = leaky_relu_eval, .gradient = leaky_relu_gradient,
     .element = leaky_relu_element, .print_attrs = leaky_relu_print,
     .samples = (const char *const[]){
         "return input { 3, 4, 5 }:leaky_relu()", "return input { 2, 7 }:leaky_relu { 0.2 }",
-        "return input { 2, 2, 3, 2 }:leaky_relu { slope = 0.1 }", NULL },
+        "return input { 2, 2, 3, 2 }:leaky_relu { slope = 0.1 }", NULL},
 };
 
 const Op op_gate = {

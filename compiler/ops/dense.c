@@ -59,9 +59,9 @@ static void matmul_lower(Lower *l, Node *n)
     Affine row = nest_axis(nest, n->batched ? "n" : "m", n->shape.dim[0], false);
     Affine column = nest_axis(nest, "o", n->shape.dim[1], false);
     Affine k = nest_axis(nest, "k", inner_size(n), true);
-    Expr *a = element(l, n->in[0], at->transpose_a ? (Affine[]){ k, row } : (Affine[]){ row, k });
-    Expr *b = element(l, n->in[1], at->transpose_b ? (Affine[]){ column, k } : (Affine[]){ k, column });
-    nest_close(l, n, nest, REDUCE_SUM, expr_call(l, FN_MUL, a, b, NULL), NULL, (Affine[]){ row, column });
+    Expr *a = element(l, n->in[0], at->transpose_a ? (Affine[]){k, row} : (Affine[]){row, k});
+    Expr *b = element(l, n->in[1], at->transpose_b ? (Affine[]){column, k} : (Affine[]){k, column});
+    nest_close(l, n, nest, REDUCE_SUM, expr_call(l, FN_MUL, a, b, NULL), NULL, (Affine[]){row, column});
 }
 
 /* Column j of the product is column j of b' alone: scaled with it. */
@@ -94,8 +94,8 @@ const Op op_matmul = {
 
 Node *matmul(Graph *g, Node *a, Node *b, bool transpose_a, bool transpose_b)
 {
-    MatmulAttrs at = { transpose_a, transpose_b };
-    return node_new(g, &op_matmul, 2, (Node *[]){ a, b }, &at);
+    MatmulAttrs at = {transpose_a, transpose_b};
+    return node_new(g, &op_matmul, 2, (Node *[]){a, b}, &at);
 }
 
 /* -- linear -- */
@@ -103,12 +103,12 @@ Node *matmul(Graph *g, Node *a, Node *b, bool transpose_a, bool transpose_b)
 enum { LINEAR_OUT, LINEAR_BIAS, LINEAR_WEIGHT, LINEAR_TRAINABLE };
 
 static const ArgSpec linear_args[] = {
-    [LINEAR_OUT] = { "out", ARG_INT, .positional = true, .required = true, .low = 1, .doc = "neurons" },
-    [LINEAR_BIAS] = { "bias", ARG_BIAS, .standard = 1, .doc = "add a number per neuron, or a table of them" },
-    [LINEAR_WEIGHT] = { "weight", ARG_LITERAL, .doc = "fixed initial weights, {out, in}" },
-    [LINEAR_TRAINABLE] = { "trainable", ARG_BOOL, .standard = 1, .doc = "false: optimisers leave it alone" },
-    { "name", ARG_NAME, .doc = "of the layer" },
-    { .kind = ARG_END }
+    [LINEAR_OUT] = {"out", ARG_INT, .positional = true, .required = true, .low = 1, .doc = "neurons"},
+    [LINEAR_BIAS] = {"bias", ARG_BIAS, .standard = 1, .doc = "add a number per neuron, or a table of them"},
+    [LINEAR_WEIGHT] = {"weight", ARG_LITERAL, .doc = "fixed initial weights, {out, in}"},
+    [LINEAR_TRAINABLE] = {"trainable", ARG_BOOL, .standard = 1, .doc = "false: optimisers leave it alone"},
+    {"name", ARG_NAME, .doc = "of the layer"},
+    {.kind = ARG_END}
 };
 
 /* x (N, F), weight (out, F): x weight^T + bias */
@@ -122,7 +122,7 @@ static Node *linear_build(Call *call)
     const Arg *bias = &call->arg[LINEAR_BIAS];
     int features = x->shape.dim[1], out = (int)call->arg[LINEAR_OUT].number;
     bool trainable = call->arg[LINEAR_TRAINABLE].flag;
-    Shape shape = { .rank = 2, .dim = { out, features } };
+    Shape shape = {.rank = 2, .dim = {out, features}};
     Node *weight = weight_param(call, &call->arg[LINEAR_WEIGHT], shape, features, trainable);
     Node *y = matmul(g, x, weight, false, true);
     if (!bias->flag && !bias->literal)
@@ -131,12 +131,12 @@ static Node *linear_build(Call *call)
 }
 
 const Op op_linear = {
-    .name = "linear", .doc = "every output a weighted sum of all inputs", .method = { { "linear", 0 } },
+    .name = "linear", .doc = "every output a weighted sum of all inputs", .method = {{"linear", 0}},
     .kind = "linear", .args = linear_args, .operands = 1, .build = linear_build,
     .samples = (const char *const[]){
         "return input { 7 }:linear { 5 }",
         "return input { 3 }:linear { 4, bias = false }:tanh():linear { 2 }",
         "return input { 2 }:linear { 3, weight = { { 1, 2 }, { 3, 4 }, { 5, 6 } }, bias = { 0.5, -1, 0 } }",
         "return input { 2, 3, 2 }:flatten():linear { 4 }:batchnorm():relu()",
-        "return input { 3 }:linear { 4, trainable = false }:sigmoid():linear { 1 }", NULL },
+        "return input { 3 }:linear { 4, trainable = false }:sigmoid():linear { 1 }", NULL},
 };

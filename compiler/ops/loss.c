@@ -18,7 +18,7 @@ static void one_hot_infer(Graph *g, Node *n)
     (void)g;
     const Shape *label = &n->in[0]->shape;
     const OneHotAttrs *at = n->attrs;
-    n->shape = (Shape){ .rank = label->rank + 1, .dim = { label->dim[0], at->classes } };
+    n->shape = (Shape){.rank = label->rank + 1, .dim = {label->dim[0], at->classes}};
     for (int d = 1; d < label->rank; d++)
         n->shape.dim[d + 1] = label->dim[d];
 }
@@ -36,7 +36,7 @@ static void one_hot_eval(Context *c, const Node *n, const Bindings *b, const Ten
 
 static Expr *one_hot_element(Lower *l, Node *n, const Affine *index)
 {
-    Affine at[MAX_RANK] = { index[0] };
+    Affine at[MAX_RANK] = {index[0]};
     for (int d = 2; d < n->shape.rank; d++)
         at[d - 1] = index[d];
     Expr *hit = expr_call(l, FN_EQ, element(l, n->in[0], at), expr_affine(l, index[1]), NULL);
@@ -51,7 +51,7 @@ const Op op_one_hot = {
 
 static Node *one_hot(Graph *g, Node *label, int classes)
 {
-    OneHotAttrs at = { classes };
+    OneHotAttrs at = {classes};
     return node_new(g, &op_one_hot, 1, &label, &at);
 }
 
@@ -61,14 +61,14 @@ static Node *one_hot(Graph *g, Node *label, int classes)
 static void cross_entropy_infer(Graph *g, Node *n)
 {
     (void)g;
-    n->shape = (Shape){ .rank = 0 };
+    n->shape = (Shape){.rank = 0};
     n->batched = false;
 }
 
 static void cross_entropy_eval(Context *c, const Node *n, const Bindings *b,
                                const Tensor *const *in, Tensor *out)
 {
-    (void)c, (void)b;
+    (void)c, (void)n, (void)b;
     int classes = in[0]->shape.dim[1], labels = shape_count(&in[1]->shape);
     int positions = labels / in[0]->shape.dim[0];
     double loss = 0;
@@ -84,7 +84,6 @@ static void cross_entropy_eval(Context *c, const Node *n, const Bindings *b,
             loss += max + log(sum) - x[label * positions];
     }
     out->data[0] = loss / labels;
-    (void)n;
 }
 
 /* L = -mean(log softmax(x)[label]): dL/dx = (softmax(x) - one_hot(label)) / count */
@@ -100,9 +99,9 @@ static Node *cross_entropy_gradient(Graph *g, Node *n, Node *dy, int i)
 
 static Node *cross_entropy_expand(Graph *g, Node *n, Node **in)
 {
+    (void)n;
     Node *likelihood = log_softmax_primitives(g, in[0], 1);
     Node *chosen = mul(g, one_hot(g, in[1], in[0]->shape.dim[1]), likelihood);
-    (void)n;
     return mul_scalar(g, reduce_sum(g, chosen, ~0u), -1.0 / shape_count(&in[1]->shape));
 }
 
@@ -112,26 +111,26 @@ static Node *cross_entropy_build(Call *call)
     Node *x = call->tensor[0];
     if (!x->batched || x->shape.rank < 2)
         refuse(call, "found a scalar, expected scores of classes on axis 1");
-    Shape shape = { .rank = 1, .dim = { g->batch } };
+    Shape shape = {.rank = 1, .dim = {g->batch}};
     for (int d = 2; d < x->shape.rank; d++)
         shape.dim[shape.rank++] = x->shape.dim[d];
     Node *label = input_new(g, name_or(&call->arg[0], "label"), shape, I32, true, x->shape.dim[1]);
-    return node_new(g, &op_cross_entropy, 2, (Node *[]){ x, label }, NULL);
+    return node_new(g, &op_cross_entropy, 2, (Node *[]){x, label}, NULL);
 }
 
 #define CROSS_ENTROPY_SAMPLE(x) "local x = " x "; return model { output = x, loss = x:cross_entropy() }"
 
 const Op op_cross_entropy = {
     .name = "cross_entropy", .doc = "mean of -log softmax(x)[label] over batch and positions",
-    .method = { { "cross_entropy", 0 } }, .kind = "cross_entropy", .operands = 1,
+    .method = {{"cross_entropy", 0}}, .kind = "cross_entropy", .operands = 1,
     .args = (const ArgSpec[]){
-        { "name", ARG_INPUT_NAME, .doc = "of the label input (\"label\")" },
-        { .kind = ARG_END } },
+        {"name", ARG_INPUT_NAME, .doc = "of the label input (\"label\")"},
+        {.kind = ARG_END}},
     .build = cross_entropy_build, .infer = cross_entropy_infer, .eval = cross_entropy_eval,
     .gradient = cross_entropy_gradient, .expand = cross_entropy_expand,
     .samples = (const char *const[]){
         CROSS_ENTROPY_SAMPLE("input { 5 }:linear { 4 }"), CROSS_ENTROPY_SAMPLE("input { 3, 4, 5 } * 2"),
-        CROSS_ENTROPY_SAMPLE("input { 4, 6 }:tanh()"), NULL },
+        CROSS_ENTROPY_SAMPLE("input { 4, 6 }:tanh()"), NULL},
 };
 
 /* -- mse -- */
@@ -151,12 +150,12 @@ static Node *mse_build(Call *call)
 
 const Op op_mse = {
     .name = "mse", .doc = "mean of (x - target)^2 over all elements",
-    .method = { { "mse", 0 } }, .kind = "mse", .operands = 1,
+    .method = {{"mse", 0}}, .kind = "mse", .operands = 1,
     .args = (const ArgSpec[]){
-        { "name", ARG_INPUT_NAME, .doc = "of the target input (\"target\")" },
-        { .kind = ARG_END } },
+        {"name", ARG_INPUT_NAME, .doc = "of the target input (\"target\")"},
+        {.kind = ARG_END}},
     .build = mse_build,
     .samples = (const char *const[]){
         MSE_SAMPLE("input { 5 }:linear { 4 }"), MSE_SAMPLE("input { 3, 4, 5 }:sigmoid()"),
-        MSE_SAMPLE("input { 2, 6 } * 0.5"), NULL },
+        MSE_SAMPLE("input { 2, 6 } * 0.5"), NULL},
 };

@@ -32,7 +32,7 @@ Node *reshape(Graph *g, Node *x, Shape shape, bool batched)
 {
     if (shape_equal(&shape, &x->shape) && batched == x->batched)
         return x;
-    ReshapeAttrs at = { shape, batched };
+    ReshapeAttrs at = {shape, batched};
     return node_new(g, &op_reshape, 1, &x, &at);
 }
 
@@ -41,7 +41,7 @@ static Node *view(Call *call, int rank, const int *dim)
 {
     Graph *g = call->g;
     Node *x = call->tensor[0];
-    Shape shape = { .rank = rank + 1, .dim = { g->batch } };
+    Shape shape = {.rank = rank + 1, .dim = {g->batch}};
     memcpy(shape.dim + 1, dim, (size_t)rank * sizeof *dim);
     int64_t count = 1;
     for (int d = 0; d < shape.rank && count <= INT32_MAX; d++)
@@ -70,25 +70,25 @@ static Node *flatten_build(Call *call)
 }
 
 const Op op_flatten = {
-    .name = "flatten", .doc = "all elements of a sample in one row", .method = { { "flatten", 0 } },
+    .name = "flatten", .doc = "all elements of a sample in one row", .method = {{"flatten", 0}},
     .kind = "flatten", .operands = 1, .build = flatten_build,
     .samples = (const char *const[]){
         "return input { 3, 4, 5 }:flatten()", "return input { 2, 7 }:tanh():flatten():linear { 3 }",
-        "return input { 2, 2, 3, 2 }:flatten()", NULL },
+        "return input { 2, 2, 3, 2 }:flatten()", NULL},
 };
 
 const Op op_reshape = {
     .name = "reshape", .doc = "the same elements in another shape", .traits = OP_ALIAS,
-    .attrs_size = sizeof(ReshapeAttrs), .method = { { "reshape", 0 } }, .kind = "reshape", .operands = 1,
+    .attrs_size = sizeof(ReshapeAttrs), .method = {{"reshape", 0}}, .kind = "reshape", .operands = 1,
     .args = (const ArgSpec[]){
-        { "shape", ARG_SHAPE, .positional = true, .required = true, .low = 1,
-          .doc = "sizes behind the batch" },
-        { .kind = ARG_END } },
+        {"shape", ARG_SHAPE, .positional = true, .required = true, .low = 1,
+          .doc = "sizes behind the batch"},
+        {.kind = ARG_END}},
     .build = reshape_build, .infer = reshape_infer, .eval = reshape_eval, .gradient = reshape_gradient,
     .samples = (const char *const[]){
         "return input { 3, 4, 5 }:reshape { 6, 10 }",
         "return input { 12 }:tanh():reshape { 3, 2, 2 }:sigmoid()",
-        "return input { 2, 2, 3, 2 }:exp():reshape { 4, 6 }:softmax()", NULL },
+        "return input { 2, 2, 3, 2 }:exp():reshape { 4, 6 }:softmax()", NULL},
 };
 
 /* -- broadcast -- */
@@ -167,7 +167,7 @@ const Op op_broadcast = {
 
 Node *broadcast(Graph *g, Node *x, Shape shape, bool batched, const int *map)
 {
-    BroadcastAttrs at = { .shape = shape, .batched = batched };
+    BroadcastAttrs at = {.shape = shape, .batched = batched};
     memcpy(at.map, map, (size_t)shape.rank * sizeof *map);
     return node_new(g, &op_broadcast, 1, &x, &at);
 }
@@ -299,7 +299,7 @@ static void concat_eval(Context *c, const Node *n, const Bindings *b, const Tens
 static Node *concat_gradient(Graph *g, Node *n, Node *dy, int i)
 {
     const ConcatAttrs *at = n->attrs;
-    SliceAttrs part = { at->axis, concat_begin(n, i), n->in[i]->shape.dim[at->axis] };
+    SliceAttrs part = {at->axis, concat_begin(n, i), n->in[i]->shape.dim[at->axis]};
     return node_new(g, &op_slice, 1, &dy, &part);
 }
 
@@ -321,7 +321,7 @@ static Node *concat_build(Call *call)
 {
     Graph *g = call->g;
     const Node *first = call->tensor[0];
-    ConcatAttrs at = { axis_of(call, &call->arg[0], first) };
+    ConcatAttrs at = {axis_of(call, &call->arg[0], first)};
     int64_t size = first->shape.dim[at.axis];
     for (int i = 1; i < call->tensors; i++) {
         Shape other = call->tensor[i]->shape, expected = first->shape;
@@ -344,17 +344,17 @@ static void concat_print(const Node *n, Text *t)
 
 const Op op_concat = {
     .name = "concat", .doc = "tensors one after the other along an axis", .attrs_size = sizeof(ConcatAttrs),
-    .method = { { "concat", 0 } }, .kind = "concat", .operands = -1,
+    .method = {{"concat", 0}}, .kind = "concat", .operands = -1,
     .args = (const ArgSpec[]){
-        { "axis", ARG_INT, .standard = 1, .low = 1, .doc = "1 = channels" },
-        { .kind = ARG_END } },
+        {"axis", ARG_INT, .standard = 1, .low = 1, .doc = "1 = channels"},
+        {.kind = ARG_END}},
     .build = concat_build, .infer = concat_infer, .eval = concat_eval, .gradient = concat_gradient,
     .lower = concat_lower, .print_attrs = concat_print,
     .samples = (const char *const[]){
         "local x = input { 3, 4, 5 }; return concat(x, x:tanh(), x * 2)",
         "local x = input { 2, 7 }; return concat { x:sigmoid(), x, axis = 2 }",
         "local x = input { 5 }; return concat(x:linear { 3 }, x)",
-        "local x = input { 2, 2, 3, 2 }; return concat { x, x:exp(), axis = 3 }", NULL },
+        "local x = input { 2, 2, 3, 2 }; return concat { x, x:exp(), axis = 3 }", NULL},
 };
 
 /* -- reverse -- */
@@ -406,6 +406,6 @@ const Op op_reverse = {
 
 Node *reverse(Graph *g, Node *x, unsigned axes)
 {
-    ReverseAttrs at = { axes };
+    ReverseAttrs at = {axes};
     return node_new(g, &op_reverse, 1, &x, &at);
 }

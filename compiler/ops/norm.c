@@ -44,7 +44,7 @@ static Node *batchnorm_inference(Graph *g, const BatchnormAttrs *at, Node **in)
 static void update(Graph *g, Node *statistic, Node *value, double momentum)
 {
     Node *next = add(g, mul_scalar(g, statistic, 1 - momentum), mul_scalar(g, value, momentum));
-    root_add(g, (Root){ .kind = ROOT_UPDATE, .node = next, .param = statistic->param });
+    root_add(g, (Root){.kind = ROOT_UPDATE, .node = next, .param = statistic->param});
 }
 
 static Node *batchnorm_training(Graph *g, const BatchnormAttrs *at, Node **in)
@@ -61,7 +61,7 @@ static Node *batchnorm_training(Graph *g, const BatchnormAttrs *at, Node **in)
     Node *var = mul_scalar(g, reduce_sum(g, mul(g, centred, centred), axes), 1 / count);
     Node *rstd = inverse_deviation(g, var, at->eps);
     Node *xhat = node_new(g, &op_normalize, 3,
-                          (Node *[]){ x, along_channels(g, mean, x), along_channels(g, rstd, x) }, NULL);
+                          (Node *[]){x, along_channels(g, mean, x), along_channels(g, rstd, x)}, NULL);
 
     double unbiased = FAULT(g->c, FAULT_BIASED_VARIANCE) ? 1 : count / (count - 1);
     update(g, in[BN_MEAN], mean, at->momentum);
@@ -80,8 +80,8 @@ static Node *batchnorm_build(Call *call)
     Node *x = call->tensor[0];
     if (!x->batched || x->shape.rank < 2)
         refuse(call, "found a scalar, expected a tensor with channels");
-    BatchnormAttrs at = { call->arg[0].number, call->arg[1].number };
-    Shape shape = { .rank = 1, .dim = { x->shape.dim[1] } };
+    BatchnormAttrs at = {call->arg[0].number, call->arg[1].number};
+    Shape shape = {.rank = 1, .dim = {x->shape.dim[1]}};
     Node *in[BN_INS] = {
         [BN_X] = x,
         [BN_GAMMA] = param_new(g, call->layer, "weight", shape, INIT_CONSTANT, 1, NULL, true),
@@ -107,20 +107,20 @@ static void batchnorm_print(const Node *n, Text *t)
 
 const Op op_batchnorm = {
     .name = "batchnorm", .doc = "each channel brought to mean 0 and variance 1, then to learnt ones",
-    .attrs_size = sizeof(BatchnormAttrs), .method = { { "batchnorm", 0 } }, .kind = "batchnorm",
+    .attrs_size = sizeof(BatchnormAttrs), .method = {{"batchnorm", 0}}, .kind = "batchnorm",
     .operands = 1,
     .args = (const ArgSpec[]){
-        { "eps", ARG_NUMBER, .standard = 1e-5, .doc = "added to the variance" },
-        { "momentum", ARG_NUMBER, .standard = 0.1, .high = 1, .doc = "a batch's share in the statistics" },
-        { "name", ARG_NAME, .doc = "of the layer" },
-        { .kind = ARG_END } },
+        {"eps", ARG_NUMBER, .standard = 1e-5, .doc = "added to the variance"},
+        {"momentum", ARG_NUMBER, .standard = 0.1, .high = 1, .doc = "a batch's share in the statistics"},
+        {"name", ARG_NAME, .doc = "of the layer"},
+        {.kind = ARG_END}},
     .build = batchnorm_build, .infer = batchnorm_infer, .eval = batchnorm_eval,
     .specialise = batchnorm_specialise, .print_attrs = batchnorm_print,
     .samples = (const char *const[]){
         "return input { 3, 4, 5 }:batchnorm()",
         "return input { 2, 7 }:batchnorm { eps = 0.01, momentum = 0.3 }",
         "return input { 2, 2, 3, 2 }:batchnorm():relu()", "return input { 4 }:linear { 3 }:batchnorm()",
-        "return input { 2, 5, 5 }:conv2d { 3, kernel = 3 }:batchnorm():relu()", NULL },
+        "return input { 2, 5, 5 }:conv2d { 3, kernel = 3 }:batchnorm():relu()", NULL},
 };
 
 /* -- normalize -- */
@@ -219,7 +219,7 @@ static Node *dropout_specialise(Graph *g, Node *n, Node **in, bool training)
 static Node *dropout_build(Call *call)
 {
     Graph *g = call->g;
-    DropoutAttrs at = { call->arg[0].number, FIRST_STREAM };
+    DropoutAttrs at = {call->arg[0].number, FIRST_STREAM};
     for (int i = 0; i < g->nodes; i++)
         at.stream += g->node[i]->op == &op_dropout;
     return node_new(g, &op_dropout, 1, call->tensor, &at);
@@ -233,16 +233,16 @@ static void dropout_print(const Node *n, Text *t)
 
 const Op op_dropout = {
     .name = "dropout", .doc = "in training each element is 0 with probability p, else divided by 1 - p",
-    .attrs_size = sizeof(DropoutAttrs), .method = { { "dropout", 0 } }, .kind = "dropout", .operands = 1,
+    .attrs_size = sizeof(DropoutAttrs), .method = {{"dropout", 0}}, .kind = "dropout", .operands = 1,
     .args = (const ArgSpec[]){
-        { "p", ARG_NUMBER, .positional = true, .standard = 0.5, .high = 1, .doc = "probability of 0" },
-        { .kind = ARG_END } },
+        {"p", ARG_NUMBER, .positional = true, .standard = 0.5, .high = 1, .doc = "probability of 0"},
+        {.kind = ARG_END}},
     .build = dropout_build, .infer = same_shape, .eval = dropout_eval, .specialise = dropout_specialise,
     .print_attrs = dropout_print,
     .samples = (const char *const[]){
         "return input { 3, 4, 5 }:dropout()",
         "return input { 20 }:dropout { 0.3 }:linear { 4 }:dropout { p = 0.1 }",
-        "return input { 2, 7 }:tanh():dropout { 0.5 }", NULL },
+        "return input { 2, 7 }:tanh():dropout { 0.5 }", NULL},
 };
 
 const Op op_drop = {

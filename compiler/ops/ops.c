@@ -161,8 +161,8 @@ Node *bias_param(Call *call, const Arg *literal, int count, int fan_in, bool tra
 
 const char *axis_name(const Node *n, int d)
 {
-    static const char *const plain[] = { "i", "j", "k", "l", "p", "q" };
-    static const char *const spatial[] = { "t", "d", "h", "w" };
+    static const char *const plain[] = {"i", "j", "k", "l", "p", "q"};
+    static const char *const spatial[] = {"t", "d", "h", "w"};
     if (!n->batched)
         return plain[d];
     return d == 0 ? "n" : d == 1 ? "c" : spatial[4 - (n->shape.rank - d)];

@@ -21,7 +21,7 @@ static Node *unary(Graph *g, const Op *op, Node *x)
 
 static Node *binary(Graph *g, const Op *op, Node *a, Node *b)
 {
-    return node_new(g, op, 2, (Node *[]){ a, b }, NULL);
+    return node_new(g, op, 2, (Node *[]){a, b}, NULL);
 }
 
 static Node *unary_build(Call *call)
@@ -45,8 +45,8 @@ static Node *arithmetic_build(Call *call)
     bool batched = a->batched || b->batched;
     int rank_a = a->shape.rank - a->batched, rank_b = b->shape.rank - b->batched;
     int rank = rank_a > rank_b ? rank_a : rank_b;
-    Shape shape = { .rank = rank + batched, .dim = { g->batch } };
-    for (int k = 1; k <= rank; k++) {            /* k-th dim from the right */
+    Shape shape = {.rank = rank + batched, .dim = {g->batch}};
+    for (int k = 1; k <= rank; k++) {/* k-th dim from the right */
         int da = k <= rank_a ? a->shape.dim[a->shape.rank - k] : 1;
         int db = k <= rank_b ? b->shape.dim[b->shape.rank - k] : 1;
         if (da != db && da != 1 && db != 1)
@@ -160,15 +160,15 @@ Node *channel_term(Node *n, Node **rest)
 }
 
 #define ARITHMETIC_SAMPLES(sign) (const char *const[]){                                           \
-    "local x = input { 3, 4, 5 }; return x:sigmoid() " sign " (x:tanh() + 2)",                     \
-    "local x = input { 2, 7 }; return (x " sign " 3) + (0.5 " sign " (x:exp() + 1))",              \
+    "local x = input { 3, 4, 5 }; return x:sigmoid() " sign " (x:tanh() + 2)",                    \
+    "local x = input { 2, 7 }; return (x " sign " 3) + (0.5 " sign " (x:exp() + 1))",             \
     "local x = input { 3, 4, 5 }; return x " sign " (x:global_avgpool():reshape { 3, 1, 1 }:sigmoid() + 1)", \
     "local x = input { 6 }; return x:reshape { 6, 1 } " sign " (x:reshape { 2, 1, 3 }:sigmoid() + 1)", \
-    NULL }
+    NULL}
 
 const Op op_add = {
     .name = "add", .doc = "a + b, broadcast as NumPy does, batch aside",
-    .traits = OP_POINTWISE, .method = { { "add", 0 } }, .kind = "add", .operands = 2,
+    .traits = OP_POINTWISE, .method = {{"add", 0}}, .kind = "add", .operands = 2,
     .build = arithmetic_build, .infer = same_shape, .eval = add_eval, .gradient = add_gradient,
     .absorb_scale = add_absorb_scale, .absorb_shift = add_absorb_shift, .element = add_element,
     .samples = ARITHMETIC_SAMPLES("+"),
@@ -176,21 +176,21 @@ const Op op_add = {
 
 const Op op_sub = {
     .name = "sub", .doc = "a - b, broadcast as NumPy does, batch aside",
-    .traits = OP_POINTWISE, .method = { { "sub", 0 } }, .kind = "sub", .operands = 2,
+    .traits = OP_POINTWISE, .method = {{"sub", 0}}, .kind = "sub", .operands = 2,
     .build = arithmetic_build, .infer = same_shape, .eval = sub_eval, .gradient = sub_gradient,
     .element = sub_element, .samples = ARITHMETIC_SAMPLES("-"),
 };
 
 const Op op_mul = {
     .name = "mul", .doc = "a * b, broadcast as NumPy does, batch aside",
-    .traits = OP_POINTWISE, .method = { { "mul", 0 } }, .kind = "mul", .operands = 2,
+    .traits = OP_POINTWISE, .method = {{"mul", 0}}, .kind = "mul", .operands = 2,
     .build = arithmetic_build, .infer = same_shape, .eval = mul_eval, .gradient = mul_gradient,
     .absorb_scale = mul_absorb_scale, .element = mul_element, .samples = ARITHMETIC_SAMPLES("*"),
 };
 
 const Op op_div = {
     .name = "div", .doc = "a / b, broadcast as NumPy does, batch aside",
-    .traits = OP_POINTWISE, .method = { { "div", 0 } }, .kind = "div", .operands = 2,
+    .traits = OP_POINTWISE, .method = {{"div", 0}}, .kind = "div", .operands = 2,
     .build = arithmetic_build, .infer = same_shape, .eval = div_eval, .gradient = div_gradient,
     .element = div_element, .samples = ARITHMETIC_SAMPLES("/"),
 };
@@ -289,45 +289,45 @@ static Node *copy_gradient(Graph *g, Node *n, Node *dy, int i)
 }
 
 #define UNARY_SAMPLES(call) (const char *const[]){                                                \
-    "return input { 3, 4, 5 }" call, "return input { 2, 7 }" call, "return input { 10 }" call,     \
-    "return input { 2, 3, 2, 3 }" call, NULL }
+    "return input { 3, 4, 5 }" call, "return input { 2, 7 }" call, "return input { 10 }" call,    \
+    "return input { 2, 3, 2, 3 }" call, NULL}
 
 const Op op_neg = {
     .name = "neg", .doc = "-x", .traits = OP_POINTWISE | OP_CHEAP,
-    .method = { { "neg", 0 } }, .kind = "neg", .operands = 1, .build = unary_build, .infer = same_shape,
+    .method = {{"neg", 0}}, .kind = "neg", .operands = 1, .build = unary_build, .infer = same_shape,
     .eval = neg_eval, .gradient = neg_gradient, .element = neg_element, .samples = UNARY_SAMPLES(":neg()"),
 };
 
 const Op op_exp = {
     .name = "exp", .doc = "e to the x", .traits = OP_POINTWISE,
-    .method = { { "exp", 0 } }, .kind = "exp", .operands = 1, .build = unary_build, .infer = same_shape,
+    .method = {{"exp", 0}}, .kind = "exp", .operands = 1, .build = unary_build, .infer = same_shape,
     .eval = exp_eval, .gradient = exp_gradient, .element = exp_element, .samples = UNARY_SAMPLES(":exp()"),
 };
 
 const Op op_log = {
     .name = "log", .doc = "natural logarithm", .traits = OP_POINTWISE,
-    .method = { { "log", 0 } }, .kind = "log", .operands = 1, .build = unary_build, .infer = same_shape,
+    .method = {{"log", 0}}, .kind = "log", .operands = 1, .build = unary_build, .infer = same_shape,
     .eval = log_eval, .gradient = log_gradient, .element = log_element,
     .samples = UNARY_SAMPLES(":sigmoid():log()"),
 };
 
 const Op op_sqrt = {
     .name = "sqrt", .doc = "square root", .traits = OP_POINTWISE,
-    .method = { { "sqrt", 0 } }, .kind = "sqrt", .operands = 1, .build = unary_build, .infer = same_shape,
+    .method = {{"sqrt", 0}}, .kind = "sqrt", .operands = 1, .build = unary_build, .infer = same_shape,
     .eval = sqrt_eval, .gradient = sqrt_gradient, .element = sqrt_element,
     .samples = UNARY_SAMPLES(":sigmoid():sqrt()"),
 };
 
 const Op op_sigmoid = {
     .name = "sigmoid", .doc = "1 / (1 + e^-x)", .traits = OP_POINTWISE,
-    .method = { { "sigmoid", 0 } }, .kind = "sigmoid", .operands = 1, .build = unary_build,
+    .method = {{"sigmoid", 0}}, .kind = "sigmoid", .operands = 1, .build = unary_build,
     .infer = same_shape, .eval = sigmoid_eval, .gradient = sigmoid_gradient, .element = sigmoid_element,
     .samples = UNARY_SAMPLES(":sigmoid()"),
 };
 
 const Op op_tanh = {
     .name = "tanh", .doc = "hyperbolic tangent", .traits = OP_POINTWISE,
-    .method = { { "tanh", 0 } }, .kind = "tanh", .operands = 1, .build = unary_build, .infer = same_shape,
+    .method = {{"tanh", 0}}, .kind = "tanh", .operands = 1, .build = unary_build, .infer = same_shape,
     .eval = tanh_eval, .gradient = tanh_gradient, .element = tanh_element,
     .samples = UNARY_SAMPLES(":tanh()"),
 };

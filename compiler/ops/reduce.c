@@ -115,7 +115,7 @@ const Op op_reduce_max = {
 static Node *reduction(Graph *g, const Op *op, Node *x, unsigned axes)
 {
     axes &= (1u << x->shape.rank) - 1;
-    ReduceAttrs at = { axes };
+    ReduceAttrs at = {axes};
     return axes ? node_new(g, op, 1, &x, &at) : x;
 }
 
@@ -209,13 +209,13 @@ static Node *log_softmax_expand(Graph *g, Node *n, Node **in)
 
 Node *softmax(Graph *g, Node *x, int axis)
 {
-    SoftmaxAttrs at = { axis };
+    SoftmaxAttrs at = {axis};
     return node_new(g, &op_softmax, 1, &x, &at);
 }
 
 static Node *softmax_build(Call *call)
 {
-    SoftmaxAttrs at = { axis_of(call, &call->arg[0], call->tensor[0]) };
+    SoftmaxAttrs at = {axis_of(call, &call->arg[0], call->tensor[0])};
     return node_new(call->g, call->op, 1, call->tensor, &at);
 }
 
@@ -225,17 +225,17 @@ static void softmax_print(const Node *n, Text *t)
 }
 
 static const ArgSpec softmax_args[] = {
-    { "axis", ARG_INT, .positional = true, .standard = 1, .low = 1, .doc = "1 = channels" },
-    { .kind = ARG_END }
+    {"axis", ARG_INT, .positional = true, .standard = 1, .low = 1, .doc = "1 = channels"},
+    {.kind = ARG_END}
 };
 
 #define SOFTMAX(title)                                                                            \
-    .name = title, .attrs_size = sizeof(SoftmaxAttrs), .method = { { title, 0 } }, .kind = title, \
+    .name = title, .attrs_size = sizeof(SoftmaxAttrs), .method = {{title, 0}}, .kind = title,     \
     .args = softmax_args, .operands = 1, .build = softmax_build, .infer = same_shape,             \
     .print_attrs = softmax_print, .samples = (const char *const[]){                               \
         "return input { 5 }:" title "()", "return input { 3, 4, 5 }:" title "()",                 \
         "return input { 2, 7 }:" title " { axis = 2 }",                                           \
-        "return input { 2, 3, 2, 2 }:" title " { axis = 3 }", NULL }
+        "return input { 2, 3, 2, 2 }:" title " { axis = 3 }", NULL}
 
 const Op op_softmax = {
     SOFTMAX("softmax"), .doc = "e^x over the sum of e^x along an axis",
