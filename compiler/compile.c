@@ -1,0 +1,186 @@
+/* The pass list: a network and options become the functions that the printer writes. */
+#include "cnnc.h"
+
+#include <string.h>
+
+typedef struct Build { Program *p; const char *function; FILE *emit; } Build;
+
+static bool emits(const Build *b, const char *what)
+{
+    const char *emit = b->p->options.emit;
+    return b->emit && emit && !strcmp(emit, what);
+}
+
+/* After every graph pass: verify it in debug builds, show it when asked to. */
+static Graph *after(const Build *b, const char *pass, Graph *g)
+{
+#ifdef CNNC_CHECK
+    graph_check(g, pass);
+#endif
+    const char *wanted = b->p->options.emit_after ? b->p->options.emit_after : "fuse";
+    if (emits(b, "ir") && !strcmp(wanted, pass))
+        dump_ir(g, format(g->c, "%s, after %s", b->function, pass), b->emit);
+    return g;
+}
+
+static Node *copy(Rewrite *r, Node *old, Node **in)
+{
+    return node_copy(r, old, in);
+}
+
+static Graph *select_roots(Graph *g, RootKind kind)
+{
+    Graph selected = *g;
+    selected.root = NULL;
+    selected.roots = 0;
+    for (int i = 0; i < g->roots; i++)
+        if (g->root[i].kind == kind)
+            root_add(&selected, g->root[i]);
+    return graph_rewrite(&selected, copy, NULL);
+}
+
+/* The second half of the way: a graph of primitive operations becomes loops in a
+ * planned workspace. */
+static Function *generate(const Build *b, Graph *g)
+{
+    g = after(b, "fuse", fuse(g));
+    if (emits(b, "dot") && !strcmp(b->function, "forward"))
+        dump_dot(g, b->emit);
+    Function *f = lower(g, b->function);
+    f->packs = !strcmp(b->function, "pack");
+    layout(f);
+    schedule(f);
+    plan(f);
+    if (emits(b, "plan"))
+        dump_plan(f, b->emit);
+    return f;
+}
+
+/* Inference on its own folds and hoists what depends on parameters alone; beside
+ * training code the parameters change between calls and stay as they are. */
+static Function *build_inference(Build *b, const char *function, RootKind root, bool frozen, Graph **pack)
+{
+    b->function = function;
+    Graph *g = after(b, "select", select_roots(b->p->net, root));
+    g = after(b, "mode", mode(g, false));
+    g = after(b, "expand", expand(g));
+    g = after(b, "fold", fold(g, frozen));
+    if (frozen)
+        g = after(b, "hoist", hoist(g, pack));
+    return generate(b, g);
+}
+
+static Function *build_training(Build *b)
+{
+    b->function = "backward";
+    Graph *g = after(b, "select", select_roots(b->p->net, ROOT_LOSS));
+    g = after(b, "mode", mode(g, true));
+    g = after(b, "autodiff", autodiff(g, (Wanted){.params = true, .inputs = b->p->options.input_grad}));
+    g = after(b, "expand", expand(g));
+    g = after(b, "fold", fold(g, false));
+    return generate(b, g);
+}
+
+static Function *build_pack(Build *b, Graph *pack)
+{
+    b->function = "pack";
+    return pack ? generate(b, pack) : NULL;
+}
+
+/* -- the struct -- */
+
+static void add_field(Program *p, const Param *param)
+{
+    PUSH(p->c, p->field, p->fields) = (Field){param->c_name, param->count, param};
+    p->params_bytes += (int64_t)sizeof(float) * param->count;
+}
+
+/* With training: the state_dict.  For inference: what forward reads. */
+static void choose_fields(Program *p)
+{
+    const Graph *g = p->options.train ? p->net : p->forward->graph;
+    for (int i = 0; p->options.train && i < g->params; i++)
+        add_field(p, g->param[i]);
+    bool *live = graph_live(g);
+    for (int i = 0; !p->options.train && i < g->nodes; i++)
+        if (live[i] && g->node[i]->param)
+            add_field(p, g->node[i]->param);
+}
+
+/* The values of all derived parameters, by root of the pack graph. */
+static const double *derived_values(const Tensor *value, const Function *pack, const Param *param)
+{
+    for (int r = 0; r < pack->graph->roots; r++)
+        if (pack->graph->root[r].param == param)
+            return value[r].data;
+    return NULL;
+}
+
+/* The struct's contents when the network file or --weights gives every value. */
+static const float *literal_weights(const Program *p)
+{
+    const Graph *net = p->net;
+    double **values = NEW_ARRAY(p->c, double *, net->params + 1);
+    for (int i = 0; i < net->params; i++) {
+        const Param *param = net->param[i];
+        if (param->init != INIT_LITERAL)
+            return NULL;
+        values[i] = NEW_ARRAY(p->c, double, param->count);
+        for (int k = 0; k < param->count; k++)
+            values[i][k] = (double)param->literal[k];
+    }
+    Tensor *derived = p->pack ? eval(p->pack->graph, &(Bindings){.param = values}) : NULL;
+    float *weights = NEW_ARRAY(p->c, float, p->params_bytes / 4 + 1), *to = weights;
+    for (int i = 0; i < p->fields; i++) {
+        const Param *param = p->field[i].param;
+        if (!param->derived)
+            memcpy(to, param->literal, sizeof(float) * (size_t)param->count);     /* bit by bit */
+        const double *from = param->derived ? derived_values(derived, p->pack, param) : NULL;
+        for (int k = 0; from && k < param->count; k++)
+            to[k] = (float)from[k];
+        to += param->count;
+    }
+    return net->params ? weights : NULL;
+}
+
+static bool seeded(const Function *f)
+{
+    for (int k = 0; k < f->kernels; k++)
+        if (kernel_seeded(f->kernel[k]))
+            return true;
+    return false;
+}
+
+static bool has_loss(const Graph *net)
+{
+    for (int i = 0; i < net->roots; i++)
+        if (net->root[i].kind == ROOT_LOSS)
+            return true;
+    return false;
+}
+
+Program *compile(Graph *net, const Options *options, FILE *emit)
+{
+    Program *p = NEW(net->c, Program);
+    Build b = {.p = p, .emit = emit};
+    Graph *pack = NULL;
+    p->c = net->c;
+    p->net = net;
+    p->options = *options;
+    p->prefix = c_identifier(net->c, options->prefix ? options->prefix : net->name);
+    if (options->train && !has_loss(net))
+        fail(net->c, STATUS_INPUT, "%s: training needs a loss: model { ..., loss = logits:cross_entropy() }",
+             net->file);
+    p->forward = build_inference(&b, "forward", ROOT_OUTPUT, !options->train, &pack);
+    p->pack = build_pack(&b, pack);
+    if (options->train) {
+        p->loss = build_inference(&b, "loss", ROOT_LOSS, false, NULL);
+        p->backward = build_training(&b);
+        p->seeded = seeded(p->backward);
+    }
+    p->output = p->forward->graph->root;
+    p->outputs = p->forward->graph->roots;
+    choose_fields(p);
+    p->weights = literal_weights(p);
+    return p;
+}

@@ -1,0 +1,446 @@
+/* net.c and net.h: the frame around the kernels. */
+#include "print.h"
+
+#include <ctype.h>
+#include <string.h>
+
+static const char *upper(Context *c, const char *name)
+{
+    char *out = format(c, "%s", name);
+    for (char *s = out; *s; s++)
+        *s = (char)toupper((unsigned char)*s);
+    return out;
+}
+
+static const char *base_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+/* Positions name the network file without its folder: the text must not depend on
+ * where it was made. */
+static const char *position(const Program *p, const char *where)
+{
+    const char *file = p->net->file, *base = base_name(file);
+    Text t = {.c = p->c};
+    while (*where) {
+        bool hit = base != file && !strncmp(where, file, strlen(file));
+        text_add(&t, "%s%.*s", hit ? base : "", hit ? 0 : 1, where);
+        where += hit ? strlen(file) : 1;
+    }
+    return t.data ? t.data : "";
+}
+
+/* -- signatures: one list of arguments, as parameters of a declaration or in a call -- */
+
+typedef enum Signature { FORWARD, BACKWARD, LOSS } Signature;
+
+static void add_argument(Text *t, bool call, const char *type, const char *name)
+{
+    text_add(t, "%s%s%s", t->length ? ", " : "", call ? "" : type, name);
+}
+
+static const char *arguments(const Program *p, Signature kind)
+{
+    Text t = {.c = p->c};
+    add_argument(&t, false, format(p->c, "%s%s_params *", kind == BACKWARD ? "" : "const ", p->prefix), "params");
+    for (int i = 0; i < p->net->inputs; i++) {
+        const Input *in = p->net->input[i];
+        if (kind != FORWARD || !in->loss_only)
+            add_argument(&t, false, in->dtype == I32 ? "const int32_t *" : "const float *", in->c_name);
+    }
+    for (int i = 0; kind == FORWARD && i < p->outputs; i++)
+        add_argument(&t, false, "float *", p->output[i].node->storage->name);
+    if (kind == BACKWARD)
+        add_argument(&t, false, format(p->c, "%s_params *", p->prefix), "grad");
+    for (int i = 0; kind == BACKWARD && p->options.input_grad && i < p->net->inputs; i++)
+        if (!p->net->input[i]->loss_only && p->net->input[i]->dtype == F32)
+            add_argument(&t, false, "float *", format(p->c, "%s_grad", p->net->input[i]->c_name));
+    add_argument(&t, false, "void *", "workspace");
+    if (kind == BACKWARD && p->seeded)
+        add_argument(&t, false, "uint64_t ", "seed");
+    return t.data;
+}
+
+/* -- the header -- */
+
+static void size_macros(Text *t, const Program *p, const char *PREFIX)
+{
+    Context *c = p->c;
+    text_add(t, "#define %s_BATCH %d\n", PREFIX, p->net->batch);
+    for (int i = 0; i < p->net->inputs; i++) {
+        const Input *in = p->net->input[i];
+        if (in->loss_only && !p->options.train)
+            continue;
+        text_add(t, "#define %s_%s_SIZE %d", PREFIX, upper(c, in->c_name), shape_count(&in->shape) / p->net->batch);
+        text_add(t, "  /* %s per sample%s%s */\n", in->dtype == I32 ? "labels" : "floats",
+                 in->shape.rank > 1 ? ": " : "", in->shape.rank > 1 ? shape_text(c, &in->shape, true) : "");
+    }
+    for (int i = 0; i < p->outputs; i++) {
+        const Node *n = p->output[i].node;
+        text_add(t, "#define %s_%s_SIZE %d  /* floats per sample%s%s */\n", PREFIX,
+                 upper(c, n->storage->name), shape_count(&n->shape) / (n->batched ? p->net->batch : 1),
+                 n->shape.rank > 1 ? ": " : "", n->shape.rank > 1 ? shape_text(c, &n->shape, true) : "");
+    }
+    text_add(t, "#define %s_PARAM_COUNT %lld  /* floats in the flat form, in the order of state_dict */\n", PREFIX,
+             (long long)params_count(p->net));
+    text_add(t, "#define %s_WORKSPACE_BYTES %lld  /* scratch of one call of %s_forward */\n", PREFIX,
+             (long long)p->forward->workspace, p->prefix);
+    if (p->options.train) {
+        int64_t loss = p->loss->workspace, backward = p->backward->workspace;
+        text_add(t, "#define %s_TRAIN_WORKSPACE_BYTES %lld  /* of %s_backward, _accumulate and _loss */\n", PREFIX,
+                 (long long)(loss > backward ? loss : backward), p->prefix);
+    }
+    text_add(t, "#define %s_ALIGNMENT 64  /* bytes, of params and workspace */\n\n", PREFIX);
+}
+
+static void params_struct(Text *t, const Program *p)
+{
+    text_add(t, "typedef struct %s_params {\n", p->prefix);
+    for (int i = 0; i < p->fields; i++)
+        text_add(t, "    float %s[%d];  /* %s%s */\n", p->field[i].name, p->field[i].count,
+                 p->field[i].param->derived ? "folded, " : "", shape_text(p->c, &p->field[i].param->shape, false));
+    if (!p->fields)
+        text_add(t, "    float none;  /* the model has no parameters */\n");
+    text_add(t, "} %s_params;\n\n", p->prefix);
+}
+
+static void train_prototypes(Text *t, const Program *p)
+{
+    const char *n = p->prefix;
+    text_add(t, "/* Writes all parameters in the order of state_dict. */\nvoid %s_unpack(float *flat, const %s_params *params);\n\n", n, n);
+    text_add(t,
+             "/* Mean loss over the batch in training mode; overwrites grad.  params change only in\n"
+             " * running statistics. */\nfloat %s_backward(%s);\n\n", n, arguments(p, BACKWARD));
+    text_add(t, "/* The same, adding to grad: for batches larger than memory. */\nfloat %s_accumulate(%s);\n\n", n,
+             arguments(p, BACKWARD));
+    text_add(t, "/* Mean loss over the batch in inference mode. */\nfloat %s_loss(%s);\n\n", n, arguments(p, LOSS));
+    text_add(t,
+             "/* torch.optim.SGD: velocity starts as zeros. */\n"
+             "void %s_sgd(%s_params *params, const %s_params *grad, %s_params *velocity,\n"
+             "    float lr, float momentum, float weight_decay);\n\n", n, n, n, n);
+    text_add(t,
+             "/* torch.optim.Adam: m and v start as zeros, step counts from 1. */\n"
+             "void %s_adam(%s_params *params, const %s_params *grad, %s_params *m, %s_params *v, int step,\n"
+             "    float lr, float beta1, float beta2, float eps, float weight_decay);\n\n", n, n, n, n, n);
+}
+
+static void prototypes(Text *t, const Program *p)
+{
+    const char *n = p->prefix;
+    size_t bytes;
+    if (p->weights && !print_weights_file(p, &bytes))
+        text_add(t, "extern const %s_params %s_weights;\n\n", n, n);
+    else if (p->weights && *p->options.target->cflags)
+        text_add(t, "extern const %s_params %s_weights;  /* contents: the .weights file beside the source */\n\n", n, n);
+    text_add(t,
+             "/* From the order of state_dict (%s_PARAM_COUNT floats)%s. */\n"
+             "void %s_pack(%s_params *params, const float *flat);\n\n", upper(p->c, n),
+             p->pack ? "; folds what can be folded" : "", n, n);
+    text_add(t, "/* Initial values: the network file's, else PyTorch's defaults from the seed. */\n"
+             "void %s_init(%s_params *params, uint64_t seed);\n\n", n, n);
+    text_add(t, "void %s_forward(%s);\n\n", n, arguments(p, FORWARD));
+    if (p->options.train)
+        train_prototypes(t, p);
+}
+
+const char *print_header(Program *p)
+{
+    Text t = {.c = p->c};
+    const char *PREFIX = upper(p->c, p->prefix);
+    text_add(&t, "/* %s: generated by cnnc %s from %s.  This file belongs to its user, without conditions. */\n",
+             p->prefix, CNNC_VERSION, base_name(p->net->file));
+    text_add(&t, "#ifndef %s_H\n#define %s_H\n\n#include <stdint.h>\n\n", PREFIX, PREFIX);
+    size_macros(&t, p, PREFIX);
+    text_add(&t, "#ifdef __cplusplus\nextern \"C\" {\n#endif\n\n");
+    params_struct(&t, p);
+    prototypes(&t, p);
+    text_add(&t, "#ifdef __cplusplus\n}\n#endif\n\n#endif\n");
+    return t.data;
+}
+
+/* -- kernels -- */
+
+typedef struct Printed { const char *text, *name; } Printed;
+
+typedef struct File {
+    Program *p;
+    Text *t;
+    Printed *printed;  int count;
+} File;
+
+static const char *kernel_name(File *file, const Function *f, const Kernel *k)
+{
+    const char *base = format(file->p->c, "%s_%s_%s", file->p->prefix, f->name, k->name), *name = base;
+    for (int serial = 2, i = 0; i < file->count; i++)
+        if (!strcmp(file->printed[i].name, name)) {
+            name = format(file->p->c, "%s_%d", base, serial++);
+            i = -1;
+        }
+    return name;
+}
+
+static const char *operations(Context *c, const Kernel *k)
+{
+    Text t = {.c = c};
+    const Node *n = k->node;
+    if (n->root && n->root != n)
+        text_add(&t, "%s + ", n->root->op->name);
+    text_add(&t, "%s -> %s", n->op->name, shape_text(c, &n->shape, false));
+    return t.data;
+}
+
+static void kernel_comment(File *file, const Kernel *k)
+{
+    Program *p = file->p;
+    const Layer *layer = k->node->layer;
+    text_add(file->t, "\n/* %s%s%s", layer ? layer->name : "", layer ? ": " : "", operations(p->c, k));
+    if (layer)
+        text_add(file->t, ", %s", position(p, layer->where));
+    const char *last = "";
+    for (int i = 0; i < k->nests; i++)           /* residue classes often share theirs */
+        if (strcmp(k->nest[i]->schedule, last))
+            text_add(file->t, "\n * %s", last = k->nest[i]->schedule);
+    text_add(file->t, " */\n");
+}
+
+/* Prints a kernel unless the same text stands above; its name in either case. */
+static const char *kernel(File *file, const Function *f, const Kernel *k)
+{
+    const char *text = print_kernel(file->p->c, file->p->prefix, f, k);
+    for (int i = 0; i < file->count; i++)
+        if (!strcmp(file->printed[i].text, text))
+            return file->printed[i].name;
+    const char *name = kernel_name(file, f, k);
+    kernel_comment(file, k);
+    text_add(file->t, "static void %s%s", name, text);
+    PUSH(file->p->c, file->printed, file->count) = (Printed){text, name};
+    return name;
+}
+
+/* -- functions: a workspace and calls -- */
+
+static const char *argument(const Program *p, const Storage *s)
+{
+    switch (s->place) {
+    case PLACE_PARAM:
+        return format(p->c, "params->%s", s->name);
+    case PLACE_GRAD:
+        return format(p->c, "grad->%s", s->param->c_name);
+    default:
+        return s->name;
+    }
+}
+
+static const char *call(const Program *p, const Function *f, const Kernel *k, const char *name)
+{
+    Text t = {.c = p->c};
+    bool from = false;
+    for (int i = 0; i < k->storages; i++) {
+        if (f->packs && k->storage[i]->param && !k->storage[i]->param->derived)
+            from = true;
+        else
+            add_argument(&t, true, "", argument(p, k->storage[i]));
+    }
+    if (from)
+        add_argument(&t, true, "", "from");
+    if (kernel_seeded(k))
+        add_argument(&t, true, "", "seed");
+    return format(p->c, "    %s(%s);\n", name, t.data);
+}
+
+static bool used(const Function *f, Place place, const char *name)
+{
+    for (int k = 0; k < f->kernels; k++)
+        for (int i = 0; i < f->kernel[k]->storages; i++) {
+            const Storage *s = f->kernel[k]->storage[i];
+            if (s->place == place && (!name || !strcmp(s->name, name)))
+                return true;
+        }
+    return false;
+}
+
+static void unused(Text *t, bool is_used, const char *name)
+{
+    if (!is_used)
+        text_add(t, "    (void)%s;\n", name);
+}
+
+static void mark_unused(Text *t, const Program *p, const Function *f, Signature kind)
+{
+    unused(t, used(f, PLACE_PARAM, NULL), "params");
+    for (int i = 0; i < p->net->inputs; i++)
+        if (kind != FORWARD || !p->net->input[i]->loss_only)
+            unused(t, used(f, PLACE_INPUT, p->net->input[i]->c_name), p->net->input[i]->c_name);
+    if (kind == BACKWARD)
+        unused(t, used(f, PLACE_GRAD, NULL), "grad");
+    unused(t, used(f, PLACE_WORKSPACE, NULL), "workspace");
+}
+
+static void declare_buffers(Text *t, const Program *p, const Function *f)
+{
+    if (used(f, PLACE_WORKSPACE, NULL))
+        text_add(t, "    char *const base = (char *)workspace;\n");
+    for (int i = 0; i < f->storages; i++) {
+        const Storage *s = f->storage[i];
+        if (s->place != PLACE_WORKSPACE || s->birth < 0)
+            continue;
+        const char *type = s->dtype == I32 ? "int32_t" : "float";
+        text_add(t, "    %s *const %s = (%s *)(void *)(base + %lld);  /* %s", type, s->name, type,
+                 (long long)s->offset, shape_text(p->c, &s->shape, false));
+        if (s->layout.gap)
+            text_add(t, ", rows %d apart", s->shape.dim[s->shape.rank - 1] + s->layout.gap);
+        text_add(t, " */\n");
+    }
+}
+
+static const char *loss_name(const Function *f)
+{
+    for (int r = 0; r < f->graph->roots; r++)
+        if (f->graph->root[r].kind == ROOT_LOSS)
+            return f->graph->root[r].node->storage->name;
+    return NULL;
+}
+
+/* `name`: accumulate for the function that the compiler calls backward. */
+static void function(File *file, const Function *f, const char *name, Signature kind)
+{
+    Program *p = file->p;
+    const char **kernels = NEW_ARRAY(p->c, const char *, f->kernels);
+    for (int k = 0; k < f->kernels; k++)
+        kernels[k] = kernel(file, f, f->kernel[k]);
+    text_add(file->t, "\n%s %s_%s(%s)\n{\n", kind == FORWARD ? "void" : "float", p->prefix, name, arguments(p, kind));
+    mark_unused(file->t, p, f, kind);
+    declare_buffers(file->t, p, f);
+    for (int k = 0; k < f->kernels; k++)
+        text_add(file->t, "%s", call(p, f, f->kernel[k], kernels[k]));
+    if (kind != FORWARD)
+        text_add(file->t, "    return %s[0];\n", loss_name(f));
+    text_add(file->t, "}\n");
+}
+
+static void backward(File *file)
+{
+    const Program *p = file->p;
+    function(file, p->backward, "accumulate", BACKWARD);
+    text_add(file->t, "\nfloat %s_backward(%s)\n{\n", p->prefix, arguments(p, BACKWARD));
+    for (int i = 0; i < p->fields; i++)
+        text_add(file->t, "    %s_fill(grad->%s, %d, 0.0f);\n", p->prefix, p->field[i].name, p->field[i].count);
+    Text t = {.c = p->c};
+    add_argument(&t, true, "", "params");
+    for (int i = 0; i < p->net->inputs; i++)
+        add_argument(&t, true, "", p->net->input[i]->c_name);
+    add_argument(&t, true, "", "grad");
+    for (int i = 0; p->options.input_grad && i < p->net->inputs; i++)
+        if (!p->net->input[i]->loss_only && p->net->input[i]->dtype == F32)
+            add_argument(&t, true, "", format(p->c, "%s_grad", p->net->input[i]->c_name));
+    add_argument(&t, true, "", "workspace");
+    if (p->seeded)
+        add_argument(&t, true, "", "seed");
+    text_add(file->t, "    return %s_accumulate(%s);\n}\n", p->prefix, t.data);
+}
+
+/* The pack graph's kernels, then the function that calls them: intermediate vectors
+ * are its locals. */
+static const char *pack_calls(File *file)
+{
+    Program *p = file->p;
+    Text t = {.c = p->c};
+    const Function *f = p->pack;
+    for (int i = 0; f && i < f->storages; i++)
+        if (f->storage[i]->place == PLACE_WORKSPACE && f->storage[i]->birth >= 0)
+            text_add(&t, "    float %s[%d];\n", f->storage[i]->name, f->storage[i]->layout.elements);
+    for (int k = 0; f && k < f->kernels; k++) {
+        const char *name = kernel(file, f, f->kernel[k]);
+        text_add(&t, "%s", call(p, f, f->kernel[k], name));
+    }
+    return t.data ? t.data : "";
+}
+
+/* -- the source -- */
+
+static void head(Text *t, const Program *p, const char *header_name)
+{
+    const Target *target = p->options.target;
+    text_add(t,
+             "/* %s: generated by cnnc %s from %s.  This file belongs to its user, without conditions.\n *\n"
+             " * Compiles best with:  gcc -std=gnu11 -O3%s%s -c %s.c\n */\n",
+             p->prefix, CNNC_VERSION, base_name(p->net->file), *target->cflags ? " " : "", target->cflags, p->prefix);
+    text_add(t, "#include \"%s\"\n\n#include <math.h>\n\n", header_name);
+    text_add(t,
+             "#ifdef __cplusplus\n#define CNNC_RESTRICT __restrict\n#else\n#define CNNC_RESTRICT restrict\n#endif\n");
+}
+
+/* libtcc gets no include files: every one costs more than the compilation. */
+static void jit_head(Text *t)
+{
+    text_add(t,
+             "typedef int int32_t;\ntypedef unsigned int uint32_t;\ntypedef unsigned long long uint64_t;\n"
+             "#define CNNC_RESTRICT\n#define INFINITY (1.0f / 0.0f)\n"
+             "float expf(float), logf(float), tanhf(float), sqrtf(float);\ndouble pow(double, double), sqrt(double);\n\n");
+}
+
+static bool any_seeded(const Program *p)
+{
+    for (int i = 0; i < p->net->params; i++)
+        if (p->net->param[i]->init == INIT_UNIFORM)
+            return true;
+    return p->seeded;
+}
+
+/* Must agree with random.c bit for bit. */
+static void random_functions(Text *t, const Program *p)
+{
+    if (!any_seeded(p))
+        return;
+    text_add(t,
+             "\n/* Counter-based random numbers: Philox4x32-10 (Salmon et al., SC 2011), uniform in [0, 1). */\n"
+             "static float %s_random_unit(uint64_t seed, uint32_t stream, uint32_t counter)\n{\n"
+             "    uint32_t x0 = counter, x1 = stream, x2 = 0, x3 = 0;\n"
+             "    uint32_t key0 = (uint32_t)seed, key1 = (uint32_t)(seed >> 32);\n"
+             "    for (int round = 0; round < 10; round++) {\n"
+             "        const uint64_t a = (uint64_t)x0 * 0xD2511F53u, b = (uint64_t)x2 * 0xCD9E8D57u;\n"
+             "        x0 = (uint32_t)(b >> 32) ^ x1 ^ key0;\n"
+             "        x1 = (uint32_t)b;\n"
+             "        x2 = (uint32_t)(a >> 32) ^ x3 ^ key1;\n"
+             "        x3 = (uint32_t)a;\n"
+             "        key0 += 0x9E3779B9u;\n"
+             "        key1 += 0xBB67AE85u;\n"
+             "    }\n"
+             "    return (float)(int32_t)(x0 >> 8) * (1.0f / 16777216.0f);\n}\n", p->prefix);
+}
+
+static void fill_function(Text *t, const Program *p)
+{
+    if (p->options.train && p->fields)
+        text_add(t,
+                 "\nstatic void %s_fill(float *to, int count, float value)\n{\n"
+                 "    for (int i = 0; i < count; i++)\n        to[i] = value;\n}\n", p->prefix);
+}
+
+const char *print_source(Program *p, const char *header_name, bool jit)
+{
+    Text t = {.c = p->c};
+    File file = {.p = p, .t = &t};
+    if (jit) {
+        jit_head(&t);
+        params_struct(&t, p);
+    } else {
+        head(&t, p, header_name);
+    }
+    random_functions(&t, p);
+    fill_function(&t, p);
+    print_values(&t, p);
+    const char *weights = jit ? NULL : format(p->c, "%.*s.weights", (int)strlen(header_name) - 2, header_name);
+    print_pack(&t, p, pack_calls(&file), weights);
+    function(&file, p->forward, "forward", FORWARD);
+    if (p->options.train) {
+        function(&file, p->loss, "loss", LOSS);
+        backward(&file);
+        print_optimizers(&t, p);
+    }
+    if (jit)
+        print_jit_entries(&t, p);
+    return t.data;
+}

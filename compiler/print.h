@@ -1,0 +1,58 @@
+/* What the printer's files share: print.c (the file), print_kernel.c (functions and
+ * loops), print_expr.c (expressions). */
+#ifndef PRINT_H
+#define PRINT_H
+
+#include "cnnc.h"
+
+/* A pointer declared in the generated text: base + the part of an address that does
+ * not change in the loops inside. */
+typedef struct Pointer {
+    const Storage *storage;
+    Affine address;           /* its constant is where the pointer points */
+    const char *name;
+    int depth;                /* of the block that declares it */
+} Pointer;
+
+typedef struct BoundName { const Loop *loop; const char *from, *to; int depth; } BoundName;
+
+typedef struct Printer {
+    Context *c;
+    const char *prefix;       /* of the model's C names */
+    const Function *f;
+    const Kernel *kernel;
+    Nest *nest;
+    const char *axis[MAX_AXES];
+    Text text;
+    int depth;                /* of indentation */
+    int values;               /* named values so far in this nest */
+    Pointer *pointer;  int pointers;
+    BoundName *bound;  int bounds;
+} Printer;
+
+/* One indented line. */
+void printer_line(Printer *p, const char *text, ...) __attribute__((format(printf, 2, 3)));
+const char *printer_argument(Printer *p, const Storage *s);
+/* The pointer that serves an address, or NULL; *base: the constant it points at. */
+const char *printer_pointer(Printer *p, const Storage *s, const Affine *address, int *base);
+
+/* The text of an expression; *bind: how tightly it binds.  May print lines before. */
+const char *print_expr(Printer *p, const Expr *e, int *bind);
+const char *print_access(Printer *p, const Node *n, const Affine *address);
+const char *print_affine(Printer *p, const Affine *a, int constant);
+const char *print_float(Context *c, double value);
+
+/* A kernel's argument list and body, without the name before it. */
+const char *print_kernel(Context *c, const char *prefix, const Function *f, const Kernel *k);
+
+/* print_params.c: initial values, pack, init, unpack, literal weights, optimisers. */
+void print_values(Text *t, const Program *p);    /* <prefix>_value: a parameter's element, from flat or seed */
+/* calls: fill the derived fields; weights_file: name of the file for large literal
+ * weights, NULL to keep them in the text. */
+void print_pack(Text *t, const Program *p, const char *calls, const char *weights_file);
+void print_optimizers(Text *t, const Program *p);
+
+/* print_jit.c: entry points with one signature for every model. */
+void print_jit_entries(Text *t, const Program *p);
+
+#endif

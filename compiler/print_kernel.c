@@ -1,0 +1,446 @@
+/* A kernel as a C function: its arguments, and its loop trees as statements.
+ *
+ * What a careful engineer would do by hand is done here: an address is split into a
+ * pointer, declared in the outermost block where it is constant, and the constant
+ * that the unrolled taps add to it; the bounds of clipped loops stand in the outermost
+ * block that knows them. */
+#include "print.h"
+
+#include <ctype.h>
+#include <string.h>
+
+enum { LINE = 100 };
+
+void printer_line(Printer *p, const char *text, ...)
+{
+    va_list args;
+    va_start(args, text);
+    text_add(&p->text, "%*s%s\n", 4 * p->depth, "", vformat(p->c, text, args));
+    va_end(args);
+}
+
+/* -- names -- */
+
+static bool taken_by_loops(const Kernel *k, const char *name)
+{
+    for (int i = 0; i < k->nests; i++)
+        for (int a = 0; a < k->nest[i]->axes; a++)
+            if (!strcmp(k->nest[i]->axis[a].name, name))
+                return true;
+    if (!strcmp(name, "i") || !strcmp(name, "row") || !strcmp(name, "seed") || !strcmp(name, "from"))
+        return true;
+    return name[0] && strchr("skv", name[0]) && isdigit((unsigned char)name[1]);
+}
+
+const char *printer_argument(Printer *p, const Storage *s)
+{
+    const char *name = s->name;
+    while (taken_by_loops(p->kernel, name))
+        name = format(p->c, "%s_", name);
+    return name;
+}
+
+static bool taken(const Printer *p, const char *name)
+{
+    for (int i = 0; i < p->kernel->storages; i++)
+        if (!strcmp(p->kernel->storage[i]->name, name))
+            return true;
+    for (int i = 0; i < p->pointers; i++)
+        if (!strcmp(p->pointer[i].name, name))
+            return true;
+    for (int i = 0; i < p->bounds; i++)
+        if (!strcmp(p->bound[i].from, name))
+            return true;
+    return false;
+}
+
+static const char *fresh(Printer *p, const char *base, const char *suffix)
+{
+    const char *name = format(p->c, "%s%s", base, suffix);
+    for (int serial = 2; taken(p, name); serial++)
+        name = format(p->c, "%s%d%s", base, serial, suffix);
+    return name;
+}
+
+static const char *type_name(DType dtype)
+{
+    return dtype == I32 ? "int32_t" : "float";
+}
+
+/* Loops of one nest have different names, whatever was collapsed. */
+static void name_axes(Printer *p)
+{
+    for (int a = 0; a < p->nest->axes; a++) {
+        p->axis[a] = p->nest->axis[a].name;
+        for (int b = 0; b < a; b++)
+            if (p->nest->axis[b].extent > 1 && !strcmp(p->axis[a], p->axis[b]))
+                p->axis[a] = format(p->c, "%s%d", p->nest->axis[a].name, a);
+    }
+}
+
+/* -- pointers -- */
+
+static bool same_part(const Affine *a, const Affine *b)
+{
+    return memcmp(a->coef, b->coef, sizeof a->coef) == 0;
+}
+
+const char *printer_pointer(Printer *p, const Storage *s, const Affine *address, int *base)
+{
+    for (int i = p->pointers - 1; i >= 0; i--) {
+        Pointer *q = &p->pointer[i];
+        if (q->storage == s && same_part(&q->address, address)) {
+            *base = q->address.constant;
+            return q->name;
+        }
+    }
+    return NULL;
+}
+
+/* Addresses below a block that change in its loop, but in none inside. */
+typedef struct Group { const Storage *storage; Affine address; int uses; bool deeper; } Group;
+
+typedef struct Gather {
+    Printer *p;
+    const bool *known;        /* axes with a value in this block */
+    int axis;                 /* of the block's own loop; -1: outside all loops */
+    bool deeper;              /* now inside a further loop */
+    Group *group;  int groups;
+} Gather;
+
+static bool settled(const bool *known, int axis, const Affine *a)
+{
+    for (int i = 0; i < MAX_AXES; i++)
+        if (a->coef[i] && !known[i])
+            return false;
+    return axis < 0 || a->coef[axis];
+}
+
+static bool constant(const Affine *a)
+{
+    for (int i = 0; i < MAX_AXES; i++)
+        if (a->coef[i])
+            return false;
+    return true;
+}
+
+static void gather_access(Gather *g, const Storage *s, const Affine *address)
+{
+    bool by_call = g->p->f->packs && s->param && !s->param->derived;
+    if (by_call || constant(address) || !settled(g->known, g->axis, address))
+        return;
+    for (int i = 0; i < g->groups; i++) {
+        Group *group = &g->group[i];
+        if (group->storage == s && same_part(&group->address, address)) {
+            group->uses++;
+            group->deeper |= g->deeper;
+            if (address->constant < group->address.constant)
+                group->address.constant = address->constant;
+            return;
+        }
+    }
+    PUSH(g->p->c, g->group, g->groups) = (Group){s, *address, 1, g->deeper};
+}
+
+static void gather_load(Expr *load, void *user)
+{
+    gather_access(user, load->load.node->storage, &load->affine);
+}
+
+static bool runs_once(const Loop *l)
+{
+    return l->kind == LOOP_FOR && l->end - l->begin <= l->step && !l->clips;
+}
+
+static void gather(Gather *g, const Loop *l)
+{
+    for (; l; l = l->next) {
+        if (l->kind == LOOP_FOR) {
+            bool before = g->deeper;
+            g->deeper |= !runs_once(l);
+            gather(g, l->body);
+            g->deeper = before;
+        }
+        for (int i = 0; l->kind == LOOP_UPDATE && i < l->terms; i++) {
+            expr_loads(l->term[i], gather_load, g);
+            expr_loads(l->tag ? l->tag[i] : NULL, gather_load, g);
+        }
+        if (l->kind == LOOP_STORE) {
+            expr_loads(l->store.value, gather_load, g);
+            gather_access(g, l->store.node->storage, &l->store.address);
+        }
+    }
+}
+
+static void declare_pointers(Printer *p, const bool *known, int axis, const Loop *body)
+{
+    Gather g = {.p = p, .known = known, .axis = axis};
+    gather(&g, body);
+    for (int i = 0; i < g.groups; i++) {
+        const Group *group = &g.group[i];
+        if (group->uses < 2 && !group->deeper)
+            continue;
+        const char *argument = printer_argument(p, group->storage);
+        const char *name = fresh(p, argument, "_at");
+        bool writes = group->storage == p->kernel->storage[0];
+        printer_line(p, "%s%s *const %s = %s + (%s);", writes ? "" : "const ", type_name(group->storage->dtype),
+                     name, argument, print_affine(p, &group->address, group->address.constant));
+        PUSH(p->c, p->pointer, p->pointers) = (Pointer){group->storage, group->address, name, p->depth};
+    }
+}
+
+/* -- bounds of clipped loops -- */
+
+static bool same_bounds(const Loop *a, const Loop *b)
+{
+    size_t size = (size_t)a->clips * sizeof(Bound);
+    return a->axis == b->axis && a->clips == b->clips && a->end == b->end &&
+           !memcmp(a->low, b->low, size) && !memcmp(a->high, b->high, size);
+}
+
+static const BoundName *find_bound(const Printer *p, const Loop *l)
+{
+    for (int i = 0; i < p->bounds; i++)
+        if (same_bounds(p->bound[i].loop, l))
+            return &p->bound[i];
+    return NULL;
+}
+
+static const char *print_bound(Printer *p, const Bound *b)
+{
+    const char *value = print_affine(p, &b->value, b->value.constant);
+    return b->divisor == 1 ? value : format(p->c, "(%s) / %d", value, b->divisor);
+}
+
+static void declare_bound(Printer *p, const Loop *l)
+{
+    const char *from = fresh(p, p->axis[l->axis], "_from");
+    const char *to = format(p->c, "%.*s_to", (int)(strlen(from) - strlen("_from")), from);
+    for (int i = 0; i < l->clips; i++) {
+        const char *low = print_bound(p, &l->low[i]), *high = print_bound(p, &l->high[i]);
+        if (i == 0) {
+            printer_line(p, "int %s = %s, %s = %s;", from, low, to, high);
+        } else {
+            printer_line(p, "%s = %s > %s ? %s : %s;", from, low, from, low, from);
+            printer_line(p, "%s = %s < %s ? %s : %s;", to, high, to, high, to);
+        }
+    }
+    printer_line(p, "%s = %s > 0 ? %s : 0;", from, from, from);
+    printer_line(p, "%s = %s < %d ? %s : %d;", to, to, l->end, to, l->end);
+    PUSH(p->c, p->bound, p->bounds) = (BoundName){l, from, to, p->depth};
+}
+
+static bool bounds_settled(const bool *known, const Loop *l)
+{
+    for (int i = 0; i < l->clips; i++)
+        if (!settled(known, -1, &l->low[i].value))
+            return false;
+    return l->clips > 0;
+}
+
+static void declare_bounds(Printer *p, const bool *known, const Loop *l)
+{
+    for (; l; l = l->next) {
+        if (l->kind != LOOP_FOR)
+            continue;
+        if (bounds_settled(known, l) && !find_bound(p, l))
+            declare_bound(p, l);
+        declare_bounds(p, known, l->body);
+    }
+}
+
+/* -- statements -- */
+
+static void print_block(Printer *p, bool *known, int axis, const Loop *body);
+
+static void print_for(Printer *p, bool *known, const Loop *l)
+{
+    const char *v = p->axis[l->axis];
+    if (runs_once(l)) {
+        printer_line(p, "{");
+    } else if (l->clips) {
+        const BoundName *b = find_bound(p, l);
+        printer_line(p, "for (int %s = %s; %s < %s; %s++) {", v, b->from, v, b->to, v);
+    } else {
+        const char *step = l->step == 1 ? "++" : format(p->c, " += %d", l->step);
+        printer_line(p, "for (int %s = %d; %s < %d; %s%s) {", v, l->begin, v, l->end, v, step);
+    }
+    p->depth++;
+    bool once = runs_once(l);
+    known[l->axis] = !once;
+    print_block(p, known, once ? -1 : l->axis, l->body);
+    known[l->axis] = false;
+    p->depth--;
+    printer_line(p, "}");
+}
+
+static void print_init(Printer *p, const Loop *l)
+{
+    bool argmax = p->nest->reduce == REDUCE_ARGMAX;
+    printer_line(p, "float s%d = %s;", l->acc, p->nest->reduce == REDUCE_SUM ? "0.0f" : "-INFINITY");
+    if (argmax)
+        printer_line(p, "int k%d = 0;", l->acc);
+}
+
+/* All terms in one expression: a compiler without optimiser keeps it in registers. */
+static void print_sum(Printer *p, const Loop *l)
+{
+    Text t = {.c = p->c};
+    size_t start = 0;
+    text_add(&t, "s%d +=", l->acc);
+    for (int i = 0; i < l->terms; i++) {
+        int bind;
+        const char *term = print_expr(p, l->term[i], &bind);
+        if (bind < 4)
+            term = format(p->c, "(%s)", term);
+        if (t.length - start + strlen(term) + (size_t)(4 * p->depth) > LINE && i) {
+            text_add(&t, "\n%*s", 4 * p->depth + 3, "");
+            start = t.length;
+        }
+        text_add(&t, "%s %s", i ? " +" : "", term);
+    }
+    printer_line(p, "%s;", t.data);
+}
+
+static void print_max(Printer *p, const Loop *l)
+{
+    for (int i = 0; i < l->terms; i++) {
+        int bind;
+        const char *term = print_expr(p, l->term[i], &bind);
+        if (l->tag)
+            printer_line(p, "if (%s > s%d) { s%d = %s; k%d = %s; }", term, l->acc, l->acc, term, l->acc,
+                         print_expr(p, l->tag[i], &bind));
+        else
+            printer_line(p, "if (%s > s%d) s%d = %s;", term, l->acc, l->acc, term);
+    }
+}
+
+static void print_store(Printer *p, const Loop *l)
+{
+    int bind;
+    const char *value = print_expr(p, l->store.value, &bind);
+    const char *place = print_access(p, l->store.node, &l->store.address);
+    printer_line(p, "%s %s %s;", place, l->store.accumulate ? "+=" : "=", value);
+}
+
+static void print_statements(Printer *p, bool *known, const Loop *l)
+{
+    for (; l; l = l->next) {
+        switch (l->kind) {
+        case LOOP_FOR:    print_for(p, known, l); break;
+        case LOOP_INIT:   print_init(p, l); break;
+        case LOOP_UPDATE: (p->nest->reduce == REDUCE_SUM ? print_sum : print_max)(p, l); break;
+        case LOOP_STORE:  print_store(p, l); break;
+        }
+    }
+}
+
+/* A block: bounds and pointers that its own axis settles, then its statements. */
+static void print_block(Printer *p, bool *known, int axis, const Loop *body)
+{
+    int pointers = p->pointers, bounds = p->bounds;
+    declare_bounds(p, known, body);
+    if (axis >= 0)
+        declare_pointers(p, known, axis, body);
+    print_statements(p, known, body);
+    p->pointers = pointers;
+    p->bounds = bounds;
+}
+
+static void print_nest(Printer *p, Nest *nest)
+{
+    bool known[MAX_AXES] = {false};
+    p->nest = nest;
+    p->values = 0;
+    name_axes(p);
+    bool bare = nest->loops && (nest->loops->kind != LOOP_FOR || nest->loops->clips) && p->kernel->nests > 1;
+    if (bare) {                                  /* its locals must not meet another nest's */
+        printer_line(p, "{");
+        p->depth++;
+    }
+    print_block(p, known, -1, nest->loops);
+    if (bare) {
+        p->depth--;
+        printer_line(p, "}");
+    }
+}
+
+/* -- the function -- */
+
+/* The zeros between the rows, once for every birth of the buffer. */
+static void print_gap(Printer *p, const Storage *s)
+{
+    int rows = layout_rows(s), width = s->shape.dim[s->shape.rank - 1], gap = s->layout.gap;
+    if (!gap || FAULT(p->c, FAULT_GAP_NOT_CLEARED))
+        return;
+    const char *name = printer_argument(p, s);
+    printer_line(p, "for (int row = 0; row <= %d; row++)", rows);
+    if (gap == 1) {
+        printer_line(p, "    %s[row * %d] = 0;", name, width + gap);
+    } else {
+        printer_line(p, "    for (int i = 0; i < %d; i++)", gap);
+        printer_line(p, "        %s[row * %d + i] = 0;", name, width + gap);
+    }
+}
+
+static bool expr_seeded(const Expr *e)
+{
+    bool found = e && e->kind == X_CALL && e->fn == FN_RANDOM;
+    for (int i = 0; e && i < 3 && e->kind == X_CALL; i++)
+        found |= expr_seeded(e->arg[i]);
+    return found;
+}
+
+bool kernel_seeded(const Kernel *k)
+{
+    for (int i = 0; i < k->nests; i++)
+        if (expr_seeded(k->nest[i]->store.value) || (k->nest[i]->reduces && expr_seeded(k->nest[i]->term)))
+            return true;
+    return false;
+}
+
+/* Two arguments in one place must not claim to be apart. */
+static bool shared(const Kernel *k, const Storage *s)
+{
+    for (int i = 0; i < k->storages; i++)
+        if (k->storage[i] != s && k->storage[i]->place == PLACE_WORKSPACE && s->place == PLACE_WORKSPACE &&
+            k->storage[i]->offset == s->offset)
+            return true;
+    return false;
+}
+
+static const char *print_arguments(Printer *p)
+{
+    const Kernel *k = p->kernel;
+    Text t = {.c = p->c};
+    bool from = false;
+    for (int i = 0; i < k->storages; i++) {
+        const Storage *s = k->storage[i];
+        if (p->f->packs && s->param && !s->param->derived) {
+            from = true;
+            continue;
+        }
+        text_add(&t, "%s%s%s *%s%s", t.length ? ", " : "", i ? "const " : "", type_name(s->dtype),
+                 shared(k, s) ? "" : "CNNC_RESTRICT ", printer_argument(p, s));
+    }
+    if (from)
+        text_add(&t, ", const %s_source *from", p->prefix);
+    if (kernel_seeded(k))
+        text_add(&t, ", uint64_t seed");
+    return t.data;
+}
+
+const char *print_kernel(Context *c, const char *prefix, const Function *f, const Kernel *k)
+{
+    Printer p = {.c = c, .prefix = prefix, .f = f, .kernel = k, .text = {.c = c}};
+    printer_line(&p, "(%s)", print_arguments(&p));
+    printer_line(&p, "{");
+    p.depth++;
+    if (k->storage[0]->place == PLACE_WORKSPACE)
+        print_gap(&p, k->storage[0]);
+    for (int i = 0; i < k->nests; i++)
+        print_nest(&p, k->nest[i]);
+    p.depth--;
+    printer_line(&p, "}");
+    return p.text.data;
+}
