@@ -37,7 +37,7 @@ static Node *fold_constant(Graph *g, Node *n, Node **in)
 static bool same(const Node *a, const Node *b)
 {
     return a->op == b->op && a->ins == b->ins && shape_equal(&a->shape, &b->shape) &&
-           memcmp(a->in, b->in, (size_t)a->ins * sizeof *a->in) == 0 &&
+           (a->ins == 0 || memcmp(a->in, b->in, (size_t)a->ins * sizeof *a->in) == 0) &&
            (a->op->attrs_size == 0 || memcmp(a->attrs, b->attrs, a->op->attrs_size) == 0) &&
            a->value == b->value && a->param == b->param && a->input == b->input;
 }
@@ -59,12 +59,13 @@ static Node *common(Graph *g, Node *n)
 static Node *absorb_channels(Rewrite *r, Node *old)
 {
     const int *uses = r->user;
-    Node *rest, *vector, *done = NULL;
-    if ((vector = channel_factor(old, &rest)) && uses[rest->id] == 1 && rest->op->absorb_scale)
-        done = rest->op->absorb_scale(r->to, r->image[rest->id], r->image[vector->id]);
-    else if ((vector = channel_term(old, &rest)) && uses[rest->id] == 1 && rest->op->absorb_shift)
-        done = rest->op->absorb_shift(r->to, r->image[rest->id], r->image[vector->id]);
-    return done;
+    Node *rest, *factor = channel_factor(old, &rest), *term = factor ? NULL : channel_term(old, &rest);
+    if ((!factor && !term) || uses[rest->id] != 1)
+        return NULL;
+    Node *x = r->image[rest->id];                /* may be another op by now */
+    if (factor)
+        return x->op->absorb_scale ? x->op->absorb_scale(r->to, x, r->image[factor->id]) : NULL;
+    return x->op->absorb_shift ? x->op->absorb_shift(r->to, x, r->image[term->id]) : NULL;
 }
 
 static Node *visit(Rewrite *r, Node *old, Node **in)
