@@ -184,17 +184,15 @@ static Node *conv_gradient(Graph *g, Node *n, Node *dy, int i)
 /* Where a nest is: indices of y, w and x that meet. */
 typedef struct ConvIndex { Affine y[MAX_RANK], w[MAX_RANK], x[MAX_RANK]; } ConvIndex;
 
-static ConvIndex conv_index(Lower *l, const ConvAttrs *a, int outs, int ins, Affine sample, Affine group,
-                            Affine out, Affine in, const Sweep *s)
+/* out and in count within the group. */
+static ConvIndex conv_index(const ConvAttrs *a, int outs, int ins, Affine sample, Affine group, Affine out,
+                            Affine in, const Sweep *s)
 {
     ConvIndex index;
-    Affine x_group = FAULT(lower_context(l), FAULT_GROUP_OFFSET) ? affine_constant(0) : group;
-    Affine y_channel = affine_sum(affine_times(group, outs / a->groups), out);
-    Affine x_channel = affine_sum(affine_times(x_group, ins / a->groups), in);
     index.y[0] = index.x[0] = sample;
-    index.y[1] = index.w[0] = y_channel;
+    index.y[1] = index.w[0] = affine_sum(affine_times(group, outs / a->groups), out);
+    index.x[1] = affine_sum(affine_times(group, ins / a->groups), in);
     index.w[1] = in;
-    index.x[1] = x_channel;
     for (int d = 0; d < a->window.spatial; d++) {
         index.y[2 + d] = s->window[d];
         index.w[2 + d] = s->tap[d];
@@ -222,7 +220,9 @@ static void conv_lower(Lower *l, Node *n)
     Affine in = nest_axis(nest, "ic", ins / a->groups, true);
     sweep_taps(nest, &a->window, true, &s);
     sweep_cells(l, &a->window, &s);
-    ConvIndex index = conv_index(l, a, outs, ins, sample, group, out, in, &s);
+    ConvIndex index = conv_index(a, outs, ins, sample, group, out, in, &s);
+    if (FAULT(lower_context(l), FAULT_GROUP_OFFSET))
+        index.x[1] = in;
     Expr *term = expr_call(l, FN_MUL, element_bordered(l, x, index.x), element(l, w, index.w), NULL);
     nest_close(l, n, nest, REDUCE_SUM, term, NULL, index.y);
 }
@@ -244,7 +244,7 @@ static void conv_weight_grad_lower(Lower *l, Node *n)
     Affine sample = nest_axis(nest, "n", x->shape.dim[0], true);
     sweep_windows(nest, &window, dy->shape.dim + 2, true, &s);
     sweep_cells(l, &window, &s);
-    ConvIndex index = conv_index(l, a, outs, ins, sample, group, out, in, &s);
+    ConvIndex index = conv_index(a, outs, ins, sample, group, out, in, &s);
     Expr *term = expr_call(l, FN_MUL, element(l, dy, index.y), element_bordered(l, x, index.x), NULL);
     nest_close(l, n, nest, REDUCE_SUM, term, NULL, index.w);
 }
@@ -266,10 +266,10 @@ static void conv_input_grad_nest(Lower *l, Node *n, const Gather *gather)
         out = nest_axis(nest, "oc", outs / a->groups, true);
         gather_taps(nest, gather, &s);
     }
-    ConvIndex index = conv_index(l, a, outs, ins, sample, group, out, in, &s);
-    Expr *term = expr_float(l, 0);
+    ConvIndex index = conv_index(a, outs, ins, sample, group, out, in, &s);
     for (int d = 0; FAULT(lower_context(l), FAULT_NO_ROTATION) && d < a->window.spatial; d++)
         index.w[2 + d] = affine_sum(affine_constant(a->window.kernel[d] - 1), affine_times(s.tap[d], -1));
+    Expr *term = expr_float(l, 0);
     if (gather->seen)
         term = expr_call(l, FN_MUL, element_bordered(l, dy, index.y), element(l, w, index.w), NULL);
     nest_close(l, n, nest, REDUCE_SUM, term, NULL, index.x);

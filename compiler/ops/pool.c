@@ -41,9 +41,6 @@ static PoolAttrs pool_attrs(Call *call)
     const Arg *arg = call->arg;
     const Node *x = call->tensor[0];
     PoolAttrs a = {0};
-    if (x->shape.rank < 3)
-        refuse(call, "the input is %s, expected channels and one to three spatial dimensions",
-               shape_text(call->g->c, &x->shape, x->batched));
     a.window = window_of(call, &arg[KERNEL], arg[STRIDE].given ? &arg[STRIDE] : NULL, &arg[PAD], NULL);
     a.window.ceil = arg[CEIL].flag;
     for (int d = 0; d < a.window.spatial; d++)
