@@ -105,7 +105,8 @@ START_TEST(passes)
                 "    else for _, v in ipairs(row) do square = square + v * v end end\n"
                 "  end\n"
                 "end\n"
-                "assert(#norms == 1 and norms[1].name == 'last' and close(norms[1].norm, math.sqrt(square)))\n"
+                "assert(#norms == 1 and norms[1].name == 'last')\n"
+                "assert(close(norms[1].norm, math.sqrt(square)))\n"
                 "refuses('label: label 1: found 3', m.backward, m, x, 3)\n"
                 "refuses('label 2: found 0.5', m.backward, m, { x, x }, { 0, 0.5 })\n"
                 "refuses('found 1 samples, expected 2', m.backward, m, { x, x }, { 0 })\n"
@@ -128,7 +129,8 @@ END_TEST
 
 START_TEST(training)
 {
-    static const char npy[] = "\x93NUMPY\1\0v\0{'descr': '<f4', 'fortran_order': False, 'shape': (3, 1, 2, 2), }";
+    static const char npy[] = "\x93NUMPY\1\0v\0"
+                              "{'descr': '<f4', 'fortran_order': False, 'shape': (3, 1, 2, 2), }";
     unsigned char values[128 + 12 * sizeof(float)], labels[] = { 0, 0, 8, 1, 0, 0, 0, 3, 0, 1, 2 };
     memset(values, ' ', 128);
     memcpy(values, npy, sizeof npy - 1);
@@ -142,7 +144,8 @@ START_TEST(training)
     put(in_folder("x.idx"), images, sizeof images);
     put(in_folder("y.idx"), labels, sizeof labels);
     assert_runs("local d = data.idx(folder .. '/x.idx', folder .. '/y.idx')\n"
-                "assert(#d == 3 and d.classes == 3 and d.shape[3] == 2 and d.y[3] == 2 and d.x[2][1][1][2] == 1)\n"
+                "assert(#d == 3 and d.classes == 3 and d.shape[3] == 2)\n"
+                "assert(d.y[3] == 2 and d.x[2][1][1][2] == 1)\n"
                 "local part = d:slice(2, 3)\n"
                 "assert(#part == 2 and part.classes == 3 and part.y[1] == 1 and part.x[1][1][1][2] == 1)\n"
                 "refuses('slice: found 2 to 4', d.slice, d, 2, 4)\n"
@@ -157,24 +160,26 @@ START_TEST(training)
                 "m:init(2)\n"
                 "m:load(folder .. '/w.safetensors')\n"
                 "assert(m:forward(d.x)[3][2] == y[3][2])\n"
-                "loss = m:fit(d, { optimizer = adam { lr = 0.01 }, shuffle = true, log = folder .. '/log' })\n"
+                "step = adam { lr = 0.01 }\n"
+                "loss = m:fit(d, { optimizer = step, shuffle = true, log = folder .. '/log' })\n"
                 "assert(loss < 0.05 and io.open(folder .. '/log'):read('l') == 'step,epoch,loss,lr')\n"
                 "refuses('unknown option \"optimiser\"', m.fit, m, d, { optimiser = step })\n"
                 "refuses('expected sgd {...} or adam {...}', m.fit, m, d, { optimizer = {} })\n"
-                "refuses('found a table, expected a whole number', m.fit, m, d, { optimizer = step, shuffle = {} })\n"
+                "refuses('shuffle: found a table', m.fit, m, d, { optimizer = step, shuffle = {} })\n"
                 "refuses('found no labels', m.fit, m, data.idx(folder .. '/x.idx'), { optimizer = step })\n");
 }
 END_TEST
 
 START_TEST(wrong_options)
 {
-    assert_runs("refuses('compile: unknown option \"bath\"', function() net():compile { bath = 3 } end)\n"
-                "refuses('batch: found 0, expected a whole number from 1', net().compile, net(), { batch = 0 })\n"
-                "refuses('batch: found 1.5', net().compile, net(), { batch = 1.5 })\n"
-                "refuses('train: found 1, expected true or false', net().compile, net(), { train = 1 })\n"
-                "refuses('unknown target \"z80\"', net().compile, net(), { target = 'z80' })\n"
-                "refuses('found \"llvm\", expected tcc, cc or eval', net().compile, net(), { jit = 'llvm' })\n"
-                "refuses('expected a table of options', net().compile, net(), 3)\n"
+    assert_runs("local compile = net().compile\n"
+                "refuses('compile: unknown option \"bath\"', compile, net(), { bath = 3 })\n"
+                "refuses('batch: found 0, expected a whole number from 1', compile, net(), { batch = 0 })\n"
+                "refuses('batch: found 1.5', compile, net(), { batch = 1.5 })\n"
+                "refuses('train: found 1, expected true or false', compile, net(), { train = 1 })\n"
+                "refuses('unknown target \"z80\"', compile, net(), { target = 'z80' })\n"
+                "refuses('found \"llvm\", expected tcc, cc or eval', compile, net(), { jit = 'llvm' })\n"
+                "refuses('expected a table of options', compile, net(), 3)\n"
                 "refuses('sgd: lr is missing', sgd, {})\n"
                 "refuses('momentum: found x, expected a number from 0', sgd, { lr = 1, momentum = 'x' })\n"
                 "refuses('lr: found ', adam, { lr = 0 / 0 })\n"
@@ -192,7 +197,8 @@ START_TEST(errors_have_the_scripts_line)
     assert_fails("error(setmetatable({}, { __tostring = function() return 'mine' end }))", "mine");
     const char *bad = "local x = input { 1, 2, 2 }\nreturn x:conv2d { 1, kernel = 3 }\n";
     put(in_folder("bad.lua"), bad, strlen(bad));
-    assert_fails("\n\nload_model(folder .. '/bad.lua')", "script.lua:4: build/test/tmp/files//bad.lua:2: conv2d: ");
+    assert_fails("\n\nload_model(folder .. '/bad.lua')",
+                 "script.lua:4: build/test/tmp/files//bad.lua:2: conv2d: ");
     assert_runs("assert(arg[0]:find('script.lua') and #arg == 1 and ... == arg[1])");
 }
 END_TEST

@@ -43,7 +43,8 @@ static Dataset *quarters(int samples)
         d->label[i] = i % CLASSES;
         for (int k = 0; k < SIZE; k++) {
             int quarter = 2 * (k % 16 / 8) + k % 4 / 2;
-            d->value[i * SIZE + k] = random_unit(3, 0, (uint32_t)(i * SIZE + k)) + (float)(quarter == i % CLASSES);
+            float noise = random_unit(3, 0, (uint32_t)(i * SIZE + k));
+            d->value[i * SIZE + k] = noise + (float)(quarter == i % CLASSES);
         }
     }
     return d;
@@ -103,7 +104,8 @@ static void assert_trains_alike(Model *a, Model *b)
 START_TEST(backends_agree)
 {
     const char *net = _i % 2 ? NORMED : PLAIN;
-    Model *oracle = open_model(net, BATCH, JIT_EVAL, true), *m = open_model(net, BATCH, backends[_i / 2], true);
+    Model *oracle = open_model(net, BATCH, JIT_EVAL, true);
+    Model *m = open_model(net, BATCH, backends[_i / 2], true);
     const Dataset *d = quarters(BATCH);
     float expected[BATCH * CLASSES], found[BATCH * CLASSES];
     const float *in = d->value;
@@ -197,7 +199,8 @@ END_TEST
 START_TEST(cc_builds_files)
 {
     static const char *const kind[] = { "o", "a", "so" };
-    static const char source[] = "#include \"one.h\"\nint one(void) { return 1; }\n", header[] = "int one(void);\n";
+    static const char source[] = "#include \"one.h\"\nint one(void) { return 1; }\n";
+    static const char header[] = "int one(void);\n";
     const char *path = in_folder(kind[_i]);
     cc_build(files_context(), source, header, "one.h", target_find("native"), kind[_i], path);
     size_t length;
@@ -212,7 +215,8 @@ END_TEST
 START_TEST(last_batch_is_short)
 {
     const Dataset *d = quarters(SAMPLES);
-    Model *one = open_model(NORMED, 1, backends[_i], false), *many = open_model(NORMED, BATCH, backends[_i], false);
+    Model *one = open_model(NORMED, 1, backends[_i], false);
+    Model *many = open_model(NORMED, BATCH, backends[_i], false);
     float expected[SAMPLES * CLASSES], found[SAMPLES * CLASSES];
     const float *in = d->value;
     model_forward(one, SAMPLES, &in, (float *[]){ expected });
@@ -247,7 +251,7 @@ static const float *trained(const char *net, Jit jit, uint64_t shuffle_seed, dou
 {
     Model *m = open_model(net, BATCH, jit, true);
     const Dataset *d = quarters(SAMPLES);
-    Fit fit = { .optimizer = { .lr = 0.05f, .momentum = 0.9f }, .shuffle = true, .shuffle_seed = shuffle_seed };
+    Fit fit = { { .lr = 0.05f, .momentum = 0.9f }, .shuffle = true, .shuffle_seed = shuffle_seed };
     for (int epoch = 0; epoch < 25; epoch++)
         *loss = model_fit(m, d, &fit);
     ck_assert_int_eq(m->optimizer_steps, 25 * 3);
@@ -343,8 +347,8 @@ START_TEST(wrong_data_is_refused)
     d = quarters(SAMPLES);
     d->sample.dim[2] = 5;
     assert_fit_refused(PLAIN, d, "quarters: samples: found 2x4x5, expected 2x4x4 as input \"input\"");
-    assert_fit_refused("local x = input { 2, 4, 4 }\nreturn model { output = x, loss = x:mse() }\n", quarters(8),
-                       "the loss reads \"target\" of shape 2x4x4");
+    assert_fit_refused("local x = input { 2, 4, 4 }\nreturn model { output = x, loss = x:mse() }\n",
+                       quarters(8), "the loss reads \"target\" of shape 2x4x4");
     assert_fit_refused("local x = input { 2, 4, 4, name = \"a\" } + input { 2, 4, 4, name = \"b\" }\n"
                        "local y = x:flatten():linear { 4 }\n"
                        "return model { output = y, loss = y:cross_entropy() }\n", quarters(8),
