@@ -27,8 +27,8 @@ TEST_OBJECTS := $(patsubst %.c,build/test/%.o,$(filter-out compiler/main.c,$(SOU
 LIBRARIES := lua5.4 zlib libpng libjpeg jansson
 # pkg-config is asked when a recipe first needs it: `make deps` must work without it.
 LIBRARY_CFLAGS = $(eval LIBRARY_CFLAGS := $$(shell pkg-config --cflags $(LIBRARIES)))$(LIBRARY_CFLAGS)
-LIBRARY_LIBS = $(eval LIBRARY_LIBS := $$(shell pkg-config --libs $(LIBRARIES)))$(LIBRARY_LIBS) \
-    -ltcc -ldl -lpthread -lm
+LIBRARY_LIBS = $(eval LIBRARY_LIBS := $$(shell pkg-config --libs $(LIBRARIES)))$(LIBRARY_LIBS)
+SYSTEM_LIBS := -ltcc -ldl -lpthread -lm
 CHECK_CFLAGS = $(eval CHECK_CFLAGS := $$(shell pkg-config --cflags check))$(CHECK_CFLAGS)
 CHECK_LIBS = $(eval CHECK_LIBS := $$(shell pkg-config --libs check))$(CHECK_LIBS)
 
@@ -39,7 +39,7 @@ all: build/cnnc
 
 build/cnnc: $(OBJECTS)
 	@echo "  link  $@"
-	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBRARY_LIBS)
+	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBRARY_LIBS) $(SYSTEM_LIBS)
 
 build/%.o: %.c Makefile | build/.ready
 	@mkdir -p $(@D)
@@ -50,7 +50,7 @@ build/%.o: %.c Makefile | build/.ready
 # verified after every pass.
 build/tests: $(TEST_OBJECTS)
 	@echo "  link  $@"
-	@$(CC) $(LDFLAGS) -o $@ $^ $(CHECK_LIBS) $(LIBRARY_LIBS)
+	@$(CC) $(LDFLAGS) -o $@ $^ $(CHECK_LIBS) $(LIBRARY_LIBS) $(SYSTEM_LIBS)
 
 build/test/%.o: %.c Makefile | build/.ready
 	@mkdir -p $(@D)

@@ -306,11 +306,13 @@ static int command_summary(Context *c, const CommandOptions *o)
     return STATUS_OK;
 }
 
-/* Commands that only run a network print its form first when asked. */
+/* Commands that run a network print its form first when asked to. */
 static void emit_form(Context *c, const CommandOptions *o)
 {
+    CommandOptions form = *o;
+    form.n_outputs = 0;
     if (o->compile.emit)
-        compile(frontend_load(c, o->network, o->compile.batch), &o->compile, stdout);
+        command_compile(c, &form);
 }
 
 static void execute(void *argument)

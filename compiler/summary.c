@@ -137,14 +137,6 @@ static LayerCost cost_layer(const Graph *net, const Layer *layer, const Reach *r
     return cost;
 }
 
-static int64_t workspace_of(const Program *p)
-{
-    int64_t bytes = p->forward ? p->forward->workspace : 0;
-    if (p->backward && p->backward->workspace > bytes)
-        bytes = p->backward->workspace;
-    return bytes;
-}
-
 static Cost cost_network(const Program *inference, const Program *training)
 {
     const Graph *net = inference->net;
@@ -156,8 +148,12 @@ static Cost cost_network(const Program *inference, const Program *training)
         cost.macs += cost.layer[i].macs;
         cost.bytes += cost.layer[i].bytes;
     }
-    cost.workspace = workspace_of(inference);
-    cost.train_workspace = training ? workspace_of(training) : -1;
+    cost.workspace = inference->forward->workspace;
+    cost.train_workspace = -1;
+    if (training) {
+        int64_t loss = training->loss->workspace, backward = training->backward->workspace;
+        cost.train_workspace = loss > backward ? loss : backward;
+    }
     return cost;
 }
 
@@ -310,7 +306,8 @@ static json_t *json_layer(Context *c, const LayerCost *cost)
     const Node *out = layer->output;
     json_t *o = json_pack("{s:o, s:s, s:o, s:o, s:I, s:I, s:I, s:o}",
                           "name", json_text(c, layer->name), "op", layer->method,
-                          "where", json_text(c, layer->where), "output", json_shape(&out->shape, out->batched),
+                          "where", json_text(c, layer->where),
+                          "output", json_shape(&out->shape, out->batched),
                           "params", (json_int_t)cost->params, "macs", (json_int_t)cost->macs,
                           "activation_bytes", (json_int_t)cost->bytes,
                           "receptive_field", json_reach(&cost->reach));

@@ -107,7 +107,7 @@ static void command_run(Command *command, const char *directory, bool ours)
 typedef struct Build {
     Context *c;
     const char *directory;
-    const char *source, *header, *header_name;
+    const Files *files;
     const Target *target;
     const char *kind;             /* "o", "a", "so" */
     const char *output;           /* cc_build: the file to write */
@@ -118,9 +118,12 @@ static void compile_to(Build *b, const char *made)
 {
     Context *c = b->c;
     const char *source = format(c, "%s/net.c", b->directory), *compiler = getenv("CC");
-    file_write(c, source, b->source, strlen(b->source));
-    if (b->header)
-        file_write(c, format(c, "%s/%s", b->directory, b->header_name), b->header, strlen(b->header));
+    const Files *f = b->files;
+    file_write(c, source, f->source, strlen(f->source));
+    if (f->header)
+        file_write(c, format(c, "%s/%s", b->directory, f->header_name), f->header, strlen(f->header));
+    if (f->weights)
+        file_write(c, format(c, "%s/%s", b->directory, f->weights_name), f->weights, f->weights_bytes);
 
     Command command = { .c = c };
     command_add_words(&command, compiler);
@@ -128,6 +131,7 @@ static void compile_to(Build *b, const char *made)
         command_add(&command, "cc");
     command_add_words(&command, "-O3 -std=gnu11 -fPIC");
     command_add_words(&command, b->target ? b->target->cflags : NULL);
+    command_add(&command, format(c, "-I%s", b->directory));      /* for the assembler's .incbin */
     command_add(&command, strcmp(b->kind, "so") ? "-c" : "-shared");
     command_add(&command, "-o");
     command_add(&command, made);
@@ -169,11 +173,9 @@ static void in_directory(Build *b, void (*body)(void *))
     guard(b->c, body, cleanup, b);
 }
 
-void cc_build(Context *c, const char *source, const char *header, const char *header_name,
-              const Target *target, const char *kind, const char *output)
+void cc_build(Context *c, const Files *files, const Target *target, const char *kind, const char *output)
 {
-    in_directory(&(Build){ .c = c, .source = source, .header = header, .header_name = header_name,
-                           .target = target, .kind = kind, .output = output }, build);
+    in_directory(&(Build){ .c = c, .files = files, .target = target, .kind = kind, .output = output }, build);
 }
 
 /* -------------------------------------------------------------------- loading */
@@ -202,8 +204,8 @@ static void load(void *argument)
 void jit_cc_open(Code *code)
 {
     Program *p = code->program;
-    Build b = { .c = p->c, .source = print_source(p, NULL, true), .target = p->options.target,
-                .kind = "so", .code = code };
+    Files files = { .source = print_source(p, NULL, true) };
+    Build b = { .c = p->c, .files = &files, .target = p->options.target, .kind = "so", .code = code };
     double start = milliseconds();
     in_directory(&b, load);
     code->compile_ms = milliseconds() - start;

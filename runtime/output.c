@@ -11,8 +11,8 @@ typedef struct Output {
     const char *path;         /* of the result, NULL: none wanted */
     const char *kind;         /* "c", "h", "o", "a", "so" */
     const char *header;       /* path of the header; NULL: none is written */
-    const char *source_text, *header_text;
-    const char *header_name;  /* as the source includes it */
+    const char *weights;      /* path of the weights; NULL: none are written */
+    Files files;
     char *emitted;            /* text of --emit */
     size_t emitted_length;
     FILE *emit;
@@ -34,7 +34,9 @@ static void choose_kind(Output *out)
     if (!out->kind)
         fail(out->c, STATUS_USAGE, "-o %s: expected a name that ends in .c, .h, .o, .a or .so", out->path);
     out->header = format(out->c, "%.*s.h", (int)(dot - out->path), out->path);
-    out->header_name = base_name(out->header);
+    out->files.header_name = base_name(out->header);
+    out->weights = format(out->c, "%.*s.weights", (int)(dot - out->path), out->path);
+    out->files.weights_name = base_name(out->weights);
 }
 
 static void choose_output(Output *out)
@@ -79,35 +81,56 @@ static void make_text(Output *out)
     Program *p = compile(net, &o->compile, out->emit);
     if (!out->path)
         return;
-    if (!out->header_name)
-        out->header_name = format(out->c, "%s.h", p->prefix);
-    out->source_text = print_source(p, out->header_name, false);
-    out->header_text = print_header(p);
+    if (!out->files.header_name)
+        out->files.header_name = format(out->c, "%s.h", p->prefix);
+    out->files.source = print_source(p, out->files.header_name, false);
+    out->files.header = print_header(p);
+    out->files.weights = print_weights_file(p, &out->files.weights_bytes);
+    if (out->files.weights && !out->weights)
+        fail(out->c, STATUS_INPUT, "-o -: %zu bytes of weights need a file of their own: -o net.c",
+             out->files.weights_bytes);
+    /* What the assembler draws in becomes part of an object; where it cannot (targets
+     * without flags of their own), the file stays beside it for pack. */
+    bool drawn_in = strcmp(out->kind, "c") && *o->compile.target->cflags;
+    if (!out->files.weights || drawn_in || !strcmp(out->kind, "h"))
+        out->weights = NULL;
 }
 
 static void write_files(void *argument)
 {
     Output *out = argument;
     Context *c = out->c;
+    const Files *f = &out->files;
     if (out->header)
-        file_write(c, out->header, out->header_text, strlen(out->header_text));
+        file_write(c, out->header, f->header, strlen(f->header));
+    if (out->weights)
+        file_write(c, out->weights, f->weights, f->weights_bytes);
     if (!strcmp(out->kind, "c"))
-        file_write(c, out->path, out->source_text, strlen(out->source_text));
+        file_write(c, out->path, f->source, strlen(f->source));
     else if (strcmp(out->kind, "h"))
-        cc_build(c, out->source_text, out->header_text, out->header_name, out->options->compile.target,
-                 out->kind, out->path);
+        cc_build(c, f, out->options->compile.target, out->kind, out->path);
+}
+
+static void check_emitted(Output *out)
+{
+    const Options *o = &out->options->compile;
+    if (!out->emit)
+        return;
+    fflush(out->emit);
+    if (!out->emitted_length)
+        fail(out->c, STATUS_USAGE, "--emit ir:%s: this network does not go through such a pass: expected select, "
+             "mode, autodiff (with --train), expand, fold, hoist (without --train) or fuse", o->emit_after);
 }
 
 static void make_output(void *argument)
 {
     Output *out = argument;
     make_text(out);
-    if (out->header)
-        write_together(out->c, strcmp(out->kind, "h") ? 2 : 1, (const char *const[]){out->header, out->path},
-                       write_files, out);
-    else if (out->path)
-        write_files(out);
-    if (out->emit && fflush(out->emit) == 0)
+    check_emitted(out);
+    const char *const path[] = {out->header, out->weights, out->path};
+    if (out->path)
+        write_together(out->c, 3, path, write_files, out);
+    if (out->emit)
         fwrite(out->emitted, 1, out->emitted_length, stdout);
 }
 

@@ -177,10 +177,18 @@ void code_bind(Code *code, Library library);
 void *aligned_memory(Context *c, int64_t bytes);
 double milliseconds(void);             /* of a clock that never goes back */
 
+/* The generated files, with the names by which they find each other. */
+typedef struct Files {
+    const char *source;
+    const char *header, *header_name;          /* NULL: the source includes none */
+    const void *weights;                       /* NULL: there are none, or the source has them */
+    size_t weights_bytes;
+    const char *weights_name;
+} Files;
+
 /* jit_cc.c also serves `-o net.o|a|so`: compiles C text with the system's compiler
  * ($CC, cc) and the target's flags.  kind: "o", "a", "so". */
-void cc_build(Context *c, const char *source, const char *header, const char *header_name,
-              const Target *target, const char *kind, const char *output);
+void cc_build(Context *c, const Files *files, const Target *target, const char *kind, const char *output);
 
 /* -------------------------------------------------------------------- model.c
  * A network with parameters that can be run for any number of samples. */
