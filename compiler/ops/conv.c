@@ -342,7 +342,7 @@ static const char *const conv_samples[] = {
     "return input { 1, 9, 9 }:conv2d { 2, kernel = 1, stride = 3 }",
     "return input { 2, 8, 8 }:conv2d { 2, kernel = 4, stride = 4 }",
     "return input { 2, 5, 6 }:conv2d { 2, kernel = 3, pad = 1, flip = true, name = \"turned\" }",
-    "return input { 1, 3, 3 }:conv2d { 1, kernel = 2, weight = { { { { 1, -1 }, { 0, 2 } } } }, bias = { 3 } }",
+    "return input { 1, 3, 3 }:conv2d { 1, kernel = 2, weight = {{{{ 1, -1 }, { 0, 2 }}}}, bias = { 3 } }",
     "return input { 2, 6, 6 }:conv2d { 2, kernel = 3, pad = 1 }:conv2d { 3, kernel = 3, stride = 2 }",
     "return input { 2, 13 }:conv1d { 3, kernel = 4, stride = 3, pad = { 2, 1 } }",
     "return input { 4, 12 }:conv1d { 4, kernel = 3, dilation = 2, pad = 2, groups = 4 }",

@@ -8,7 +8,7 @@
 /* The rows, by family.  Those with a method are listed once more in ops.c: the table. */
 extern const Op op_conv, op_conv_input_grad, op_conv_weight_grad;                  /* conv.c */
 extern const Op op_maxpool, op_maxpool_index, op_maxpool_grad, op_sumpool,
-    op_sumpool_grad, op_pool_scale, op_avgpool, op_global_avgpool;                 /* pool.c */
+    op_sumpool_grad, op_pool_scale, op_avgpool, op_global_avgpool;                 /* pool.c, pool_scale.c */
 extern const Op op_linear, op_matmul;                                              /* dense.c */
 extern const Op op_add, op_sub, op_mul, op_div, op_neg, op_exp, op_log, op_sqrt,
     op_sigmoid, op_tanh, op_copy;                                                  /* pointwise.c */
@@ -89,6 +89,9 @@ Node *channel_vector(Node *n);
 
 /* dense.c: a (M, K) times b (K, N), either transposed first */
 Node *matmul(Graph *g, Node *a, Node *b, bool transpose_a, bool transpose_b);
+
+/* pool_scale.c: sums of windows over an input of these spatial sizes -> their means */
+Node *window_mean(Graph *g, Node *sum, const Window *w, const int *input, bool count_pad);
 
 /* sliding.c: what convolutions and pools share.  Arrays run over the spatial dims. */
 

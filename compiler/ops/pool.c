@@ -1,7 +1,7 @@
 /* Pools: the maximum or the mean of every window, channel by channel.
  *
- * Mean: a sum over the window, divided by the number of cells that count; both are
- * linear, and their gradients spread each error over the cells of its window.
+ * Mean: a sum over the window, divided by the number of cells that count
+ * (pool_scale.c); the sum's gradient spreads each error over the cells of its window.
  *
  * Maximum: the error goes to the cell that won.  maxpool_index names the winner of
  * each window by the number of its tap (the first one among equals), and the gradient
@@ -12,8 +12,7 @@
 
 typedef struct PoolAttrs {
     Window window;
-    int input[MAX_SPATIAL];   /* spatial sizes of the input: for gradients and pool_scale */
-    int count_pad;            /* pool_scale: cells of the padding count */
+    int input[MAX_SPATIAL];   /* spatial sizes of the input */
 } PoolAttrs;
 
 /* -- in Lua -- */
@@ -48,38 +47,6 @@ static PoolAttrs pool_attrs(Call *call)
     return a;
 }
 
-/* The cells that window i of axis d covers: all, those inside the padded input, or
- * those inside the input. */
-typedef struct Span { int begin, end; } Span;
-
-static Span window_span(const PoolAttrs *a, int d, int i)
-{
-    int begin = i * a->window.stride[d] - a->window.begin[d];
-    return (Span){begin, begin + a->window.kernel[d]};
-}
-
-static Span counted_span(const PoolAttrs *a, int d, int i)
-{
-    int before = a->count_pad ? a->window.begin[d] : 0, after = a->count_pad ? a->window.end[d] : 0;
-    Span s = window_span(a, d, i);
-    if (s.begin < -before)
-        s.begin = -before;
-    if (s.end > a->input[d] + after)
-        s.end = a->input[d] + after;
-    return s;
-}
-
-/* True when every window of axis d counts as many cells as the kernel has. */
-static bool counts_all(const PoolAttrs *a, int d, int windows)
-{
-    for (int i = 0; i < windows; i++) {
-        Span counted = counted_span(a, d, i);
-        if (counted.end - counted.begin < a->window.kernel[d])
-            return false;
-    }
-    return true;
-}
-
 static Node *maxpool_build(Call *call)
 {
     PoolAttrs a = pool_attrs(call);
@@ -88,15 +55,9 @@ static Node *maxpool_build(Call *call)
 
 static Node *avgpool_build(Call *call)
 {
-    Graph *g = call->g;
     PoolAttrs a = pool_attrs(call);
-    Node *sum = node_new(g, &op_sumpool, 1, call->tensor, &a);
-    bool even = true;
-    a.count_pad = call->arg[COUNT_PAD].flag;
-    for (int d = 0; d < a.window.spatial; d++)
-        even &= counts_all(&a, d, sum->shape.dim[2 + d]);
-    return even ? mul_scalar(g, sum, 1.0 / window_cells(&a.window))
-                : node_new(g, &op_pool_scale, 1, &sum, &a);
+    Node *sum = node_new(call->g, &op_sumpool, 1, call->tensor, &a);
+    return window_mean(call->g, sum, &a.window, a.input, call->arg[COUNT_PAD].flag);
 }
 
 static Node *global_avgpool_build(Call *call)
@@ -123,8 +84,8 @@ static void pool_infer(Graph *g, Node *n)
     n->shape = n->in[0]->shape;
     window_slide(g, n, w, &n->shape);
     for (int d = 0; d < w->spatial; d++) {
-        Span first = window_span(a, d, 0), last = window_span(a, d, n->shape.dim[2 + d] - 1);
-        if (first.end <= 0 || last.begin >= a->input[d])
+        int last = (n->shape.dim[2 + d] - 1) * w->stride[d] - w->begin[d];
+        if (w->begin[d] >= w->kernel[d] || last >= a->input[d])
             fail(g->c, STATUS_INPUT, "%s: a window of %d would lie wholly in the padding of %d and %d",
                  n->layer ? n->layer->method : n->op->name, w->kernel[d], w->begin[d], w->end[d]);
     }
@@ -144,12 +105,6 @@ static void pool_grad_infer(Graph *g, Node *n)
     n->shape = n->in[0]->shape;
     for (int d = 0; d < a->window.spatial; d++)
         n->shape.dim[2 + d] = a->input[d];
-}
-
-static void pool_scale_infer(Graph *g, Node *n)
-{
-    (void)g;
-    n->shape = n->in[0]->shape;
 }
 
 /* -- evaluation -- */
@@ -241,23 +196,6 @@ static void sumpool_grad_eval(Context *c, const Node *n, const Bindings *b, cons
     spread(c, n, NULL, in[0], out);
 }
 
-static void pool_scale_eval(Context *c, const Node *n, const Bindings *b, const Tensor *const *in,
-                            Tensor *out)
-{
-    (void)c, (void)b;
-    const PoolAttrs *a = n->attrs;
-    int index[MAX_RANK] = {0}, i = 0;
-    do {
-        double cells = 1;
-        for (int d = 0; d < a->window.spatial; d++) {
-            Span counted = counted_span(a, d, index[2 + d]);
-            cells *= counted.end - counted.begin;
-        }
-        out->data[i] = in[0]->data[i] / cells;
-        i++;
-    } while (index_next(&n->shape, index));
-}
-
 /* -- gradients -- */
 
 static Node *maxpool_gradient(Graph *g, Node *n, Node *dy, int i)
@@ -271,12 +209,6 @@ static Node *sumpool_gradient(Graph *g, Node *n, Node *dy, int i)
 {
     (void)i;
     return node_new(g, &op_sumpool_grad, 1, &dy, n->attrs);
-}
-
-static Node *pool_scale_gradient(Graph *g, Node *n, Node *dy, int i)
-{
-    (void)i;
-    return node_new(g, &op_pool_scale, 1, &dy, n->attrs);
 }
 
 /* -- lowering -- */
@@ -367,34 +299,6 @@ static void sumpool_grad_lower(Lower *l, Node *n)
     gather_lower(l, n, NULL, n->in[0]);
 }
 
-/* counted_span as an expression: min(begin + kernel, last) - max(begin, first). */
-static Expr *counted_cells(Lower *l, const PoolAttrs *a, int d, int windows, Affine window)
-{
-    PoolAttrs rule = *a;
-    rule.count_pad ^= FAULT(lower_context(l), FAULT_COUNT_PAD);
-    if (counts_all(&rule, d, windows))
-        return expr_int(l, a->window.kernel[d]);
-    int before = rule.count_pad ? a->window.begin[d] : 0, after = rule.count_pad ? a->window.end[d] : 0;
-    Affine begin = affine_sum(affine_times(window, a->window.stride[d]),
-                              affine_constant(-a->window.begin[d]));
-    Affine end = affine_sum(begin, affine_constant(a->window.kernel[d]));
-    Expr *first = expr_call(l, FN_MAX, expr_affine(l, begin), expr_int(l, -before), NULL);
-    Expr *last = expr_call(l, FN_MIN, expr_affine(l, end), expr_int(l, a->input[d] + after), NULL);
-    return expr_call(l, FN_SUB, last, first, NULL);
-}
-
-static Expr *pool_scale_element(Lower *l, Node *n, const Affine *index)
-{
-    const PoolAttrs *a = n->attrs;
-    Expr *cells = NULL;
-    for (int d = 0; d < a->window.spatial; d++) {
-        Expr *along = counted_cells(l, a, d, n->shape.dim[2 + d], index[2 + d]);
-        cells = cells ? expr_call(l, FN_MUL, cells, along, NULL) : along;
-    }
-    Expr *divisor = expr_call(l, FN_TO_FLOAT, cells, NULL, NULL);
-    return expr_call(l, FN_DIV, element(l, n->in[0], index), divisor, NULL);
-}
-
 /* -- for people -- */
 
 static const Window *pool_window(const Node *n)
@@ -407,8 +311,6 @@ static void pool_print(const Node *n, Text *t)
 {
     const PoolAttrs *a = n->attrs;
     window_print(&a->window, t);
-    if (a->count_pad)
-        text_add(t, " counting pad");
 }
 
 static const char *const maxpool_samples[] = {
@@ -477,13 +379,6 @@ const Op op_sumpool_grad = {
     .attrs_size = sizeof(PoolAttrs),
     .infer = pool_grad_infer, .eval = sumpool_grad_eval, .lower = sumpool_grad_lower,
     .print_attrs = pool_print,
-};
-
-const Op op_pool_scale = {
-    .name = "pool_scale", .doc = "divides every window's sum by the cells that count",
-    .traits = OP_POINTWISE | OP_PLACED, .attrs_size = sizeof(PoolAttrs),
-    .infer = pool_scale_infer, .eval = pool_scale_eval, .gradient = pool_scale_gradient,
-    .element = pool_scale_element, .print_attrs = pool_print,
 };
 
 const Op op_global_avgpool = {
