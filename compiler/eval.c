@@ -8,7 +8,8 @@
 typedef struct Evaluation {
     Graph *g;
     const Bindings *bindings;
-    Context scratch;          /* all that the roots are computed from */
+    const bool *live;         /* what the roots need */
+    Context scratch;          /* all that they are computed from */
     Tensor *result;
 } Evaluation;
 
@@ -29,16 +30,13 @@ static void evaluate_all(void *argument)
 {
     Evaluation *e = argument;
     Graph *g = e->g;
-    const bool *live = graph_live(g);
     Tensor *value = NEW_ARRAY(&e->scratch, Tensor, g->nodes);
     for (int id = 0; id < g->nodes; id++)
-        if (live[id])
+        if (e->live[id])
             value[id] = evaluate(e, g->node[id], value);
     for (int r = 0; r < g->roots; r++) {
         const Tensor *from = &value[g->root[r].node->id];
-        int count = shape_count(&from->shape);
-        e->result[r] = (Tensor){from->shape, NEW_ARRAY(g->c, double, count)};
-        memcpy(e->result[r].data, from->data, (size_t)count * sizeof(double));
+        memcpy(e->result[r].data, from->data, (size_t)shape_count(&from->shape) * sizeof(double));
     }
 }
 
@@ -46,7 +44,11 @@ static void evaluate_all(void *argument)
  * evaluate the same graph thousands of times. */
 Tensor *eval(Graph *g, const Bindings *b)
 {
-    Evaluation e = {.g = g, .bindings = b, .result = NEW_ARRAY(g->c, Tensor, g->roots)};
+    Evaluation e = {.g = g, .bindings = b, .live = graph_live(g), .result = NEW_ARRAY(g->c, Tensor, g->roots)};
+    for (int r = 0; r < g->roots; r++) {
+        Shape shape = g->root[r].node->shape;
+        e.result[r] = (Tensor){shape, NEW_ARRAY(g->c, double, shape_count(&shape))};
+    }
     context_init(&e.scratch);
     bool done = attempt(&e.scratch, evaluate_all, &e);
     context_free(&e.scratch);
