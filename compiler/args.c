@@ -2,7 +2,7 @@
  *
  * Nothing is guessed: a value of another kind, a number out of range, an option that
  * the operation does not know, a list with holes is refused.  Tables are read raw
- * and values never converted, so no Lua error and no Lua code can come in between. */
+ * and values never converted, so no Lua code runs in between. */
 #include "cnnc.h"
 
 #include <limits.h>
@@ -11,8 +11,6 @@
 
 #include <lauxlib.h>
 #include <lua.h>
-
-enum { MAX_NAME = 200 };
 
 typedef struct Reader {
     lua_State *L;
@@ -23,61 +21,10 @@ typedef struct Reader {
     int spatial;
 } Reader;
 
-/* -- texts -- */
-
-const char *args_found(lua_State *L, int at, Context *c)
-{
-    switch (lua_type(L, at)) {
-    case LUA_TNUMBER:
-        return lua_isinteger(L, at) ? format(c, "%lld", (long long)lua_tointeger(L, at))
-                                    : format(c, "%.14g", lua_tonumber(L, at));
-    case LUA_TSTRING:
-        return format(c, "\"%.40s\"%s", lua_tostring(L, at), lua_rawlen(L, at) > 40 ? "..." : "");
-    case LUA_TBOOLEAN:
-        return lua_toboolean(L, at) ? "true" : "false";
-    case LUA_TNONE: case LUA_TNIL:
-        return "nothing";
-    case LUA_TUSERDATA:
-        return tensor_at(L, at) ? "a tensor" : "a model";
-    default:
-        return format(c, "a %s", lua_typename(L, lua_type(L, at)));
-    }
-}
-
-/* Bytes of the well-formed UTF-8 character at p, 0 for anything else. */
-static int utf8_length(const unsigned char *p)
-{
-    int length = p[0] < 0x80 ? 1 : p[0] >= 0xC2 && p[0] < 0xE0 ? 2 : (p[0] & 0xF0) == 0xE0 ? 3
-               : p[0] >= 0xF0 && p[0] < 0xF5 ? 4 : 0;
-    for (int i = 1; i < length; i++)
-        if ((p[i] & 0xC0) != 0x80)
-            return 0;
-    return length;
-}
-
-const char *args_name(lua_State *L, int at, Context *c, const char *what)
-{
-    if (lua_type(L, at) != LUA_TSTRING)
-        fail(c, STATUS_INPUT, "%s: expects a text, found %s", what, args_found(L, at, c));
-    size_t length;
-    const char *name = lua_tolstring(L, at, &length);
-    if (length == 0 || length > MAX_NAME)
-        fail(c, STATUS_INPUT, "%s: expects 1 to %d characters, found %zu", what, MAX_NAME, length);
-    for (const char *p = name; p < name + length;) {
-        int bytes = utf8_length((const unsigned char *)p);
-        if (bytes == 0)
-            fail(c, STATUS_INPUT, "%s: is not UTF-8 text", what);
-        if (bytes == 1 && ((unsigned char)*p < ' ' || *p == 127 || strchr("\"\\*?", *p)))
-            fail(c, STATUS_INPUT, "%s: \"%s\" contains control characters or one of \" \\ * ?", what, name);
-        p += bytes;
-    }
-    return format(c, "%s", name);
-}
-
 static _Noreturn void refuse(Reader *r, const char *name, const char *expected, int at)
 {
-    fail(r->c, STATUS_INPUT, "%s: %s: expects %s, found %s", r->method, name, expected,
-         args_found(r->L, at, r->c));
+    const char *found = value_text(r->L, at, r->c);
+    fail(r->c, STATUS_INPUT, "%s: expects %s, found %s", name, expected, found);
 }
 
 static const char *range_text(Context *c, const char *kind, double low, double high)
@@ -111,31 +58,12 @@ static int read_int(Reader *r, const ArgSpec *spec, int at)
 
 /* -- lists -- */
 
-int args_list(lua_State *L, int at, Context *c, const char *what)
-{
-    at = lua_absindex(L, at);
-    lua_Integer entries = 0, last = 0;
-    for (lua_pushnil(L); lua_next(L, at); lua_pop(L, 1)) {
-        if (!lua_isinteger(L, -2))
-            fail(c, STATUS_INPUT, "%s: expects a plain list, found the key %s", what, args_found(L, -2, c));
-        lua_Integer key = lua_tointeger(L, -2);
-        if (key < 1)
-            fail(c, STATUS_INPUT, "%s: lists begin at 1, found the key %lld", what, (long long)key);
-        last = key > last ? key : last;
-        entries++;
-    }
-    if (entries != last)
-        fail(c, STATUS_INPUT, "%s: the list has holes: %lld entries, the last is number %lld", what,
-             (long long)entries, (long long)last);
-    return entries > INT_MAX ? INT_MAX : (int)entries;
-}
-
 /* The list at `at`: its length, which must be wanted or, if that is not 0, other. */
 static int read_dims(Reader *r, const ArgSpec *spec, int at, int wanted, int other, int *dim)
 {
-    int n = args_list(r->L, at, r->c, format(r->c, "%s: %s", r->method, spec->name));
+    int n = value_list(r->L, at, r->c, spec->name);
     if (n != wanted && (other == 0 || n != other))
-        fail(r->c, STATUS_INPUT, "%s: %s: expects a number or a list of %d%s, found %d entries", r->method,
+        fail(r->c, STATUS_INPUT, "%s: expects a number or a list of %d%s, found %d entries",
              spec->name, wanted, other ? format(r->c, " or %d", other) : "", n);
     for (int i = 0; i < n; i++) {
         lua_rawgeti(r->L, at, i + 1);
@@ -182,13 +110,13 @@ static void read_pads(Reader *r, const ArgSpec *spec, int at, Arg *arg)
 /* The sizes of the nested table, as its first entries show them. */
 static Shape literal_shape(Reader *r, const ArgSpec *spec, int at)
 {
-    const char *what = format(r->c, "%s: %s", r->method, spec->name);
+    const char *what = spec->name;
     Shape s = {0};
     lua_pushvalue(r->L, at);
     while (lua_type(r->L, -1) == LUA_TTABLE) {
         if (s.rank == MAX_RANK)
             fail(r->c, STATUS_INPUT, "%s: the table is nested more than %d deep", what, MAX_RANK);
-        s.dim[s.rank] = args_list(r->L, -1, r->c, what);
+        s.dim[s.rank] = value_list(r->L, -1, r->c, what);
         if (s.dim[s.rank++] == 0)
             fail(r->c, STATUS_INPUT, "%s: the table is empty", what);
         lua_rawgeti(r->L, -1, 1);
@@ -211,9 +139,9 @@ static float *copy_literal(Reader *r, const ArgSpec *spec, const Shape *s, int d
     }
     if (lua_type(L, -1) != LUA_TTABLE)
         refuse(r, spec->name, "tables of equal depth", -1);
-    int n = args_list(L, -1, r->c, format(r->c, "%s: %s", r->method, spec->name));
+    int n = value_list(L, -1, r->c, spec->name);
     if (n != s->dim[d])
-        fail(r->c, STATUS_INPUT, "%s: %s: the table is ragged: one row has %d entries, another %d", r->method,
+        fail(r->c, STATUS_INPUT, "%s: the table is ragged: one row has %d entries, another %d",
              spec->name, s->dim[d], n);
     for (int i = 1; i <= n; i++) {
         lua_rawgeti(L, -1, i);
@@ -232,7 +160,7 @@ static void read_literal(Reader *r, const ArgSpec *spec, int at, Arg *arg)
     int64_t count = 1;
     for (int d = 0; d < arg->shape.rank; d++)
         if (__builtin_mul_overflow(count, arg->shape.dim[d], &count) || count > INT_MAX)
-            fail(r->c, STATUS_INPUT, "%s: %s: has more than 2^31 - 1 numbers", r->method, spec->name);
+            fail(r->c, STATUS_INPUT, "%s: has more than 2^31 - 1 numbers", spec->name);
     float *literal = NEW_ARRAY(r->c, float, count);
     lua_pushvalue(r->L, at);
     copy_literal(r, spec, &arg->shape, 0, literal);
@@ -267,7 +195,7 @@ static void read_value(Reader *r, const ArgSpec *spec, int at, Arg *arg)
         read_literal(r, spec, at, arg);
         break;
     case ARG_NAME: case ARG_INPUT_NAME:
-        arg->text = args_name(r->L, at, r->c, format(r->c, "%s: %s", r->method, spec->name));
+        arg->text = value_name(r->L, at, r->c, spec->name);
         break;
     case ARG_DIMS:
         read_window(r, spec, at, arg);
@@ -276,7 +204,7 @@ static void read_value(Reader *r, const ArgSpec *spec, int at, Arg *arg)
         read_pads(r, spec, at, arg);
         break;
     case ARG_SHAPE: case ARG_END:
-        fail(r->c, STATUS_FAULT, "%s: %s is no option", r->method, spec->name);
+        fail(r->c, STATUS_FAULT, "%s is no option", spec->name);
     }
 }
 
@@ -325,21 +253,21 @@ static int check_keys(Reader *r)
             last = lua_tointeger(L, -2) > last ? lua_tointeger(L, -2) : last;
             entries++;
         } else {
-            fail(r->c, STATUS_INPUT, "%s: options are named by words, found the key %s", r->method,
-                 args_found(L, -2, r->c));
+            fail(r->c, STATUS_INPUT, "options are named by words, found the key %s",
+                 value_text(L, -2, r->c));
         }
     }
     if (unknown)
-        fail(r->c, STATUS_INPUT, "%s: unknown option \"%.40s\": %s", r->method, unknown, known_options(r));
+        fail(r->c, STATUS_INPUT, "unknown option \"%.40s\": %s", unknown, known_options(r));
     if (entries != last)
-        fail(r->c, STATUS_INPUT, "%s: an entry before number %lld is nil", r->method, (long long)last);
+        fail(r->c, STATUS_INPUT, "entry %d is nil", value_hole(L, r->table));
     return entries > INT_MAX ? INT_MAX : (int)entries;
 }
 
 static void read_shape(Reader *r, const ArgSpec *spec, int entries, Arg *arg)
 {
     if (entries > MAX_RANK - 1)
-        fail(r->c, STATUS_INPUT, "%s: at most %d dimensions, found %d", r->method, MAX_RANK - 1, entries);
+        fail(r->c, STATUS_INPUT, "at most %d dimensions, found %d", MAX_RANK - 1, entries);
     arg->given = entries > 0;
     arg->count = entries;
     for (int d = 0; d < entries; d++) {
@@ -358,9 +286,34 @@ static void push_option(Reader *r, const ArgSpec *spec, int entries, int *place)
     if (!spec->positional || ++*place > entries)
         return;
     if (!lua_isnil(L, -1))
-        fail(r->c, STATUS_INPUT, "%s: %s is given twice: by name and as entry %d", r->method, spec->name, *place);
+        fail(r->c, STATUS_INPUT, "%s is given twice: by name and as entry %d", spec->name,
+             *place);
     lua_pop(L, 1);
     lua_rawgeti(L, r->table, *place);
+}
+
+static void read_option(Reader *r, const ArgSpec *spec, int entries, int *place, Arg *arg)
+{
+    push_option(r, spec, entries, place);
+    if (lua_isnil(r->L, -1))
+        fill_standard(r, spec, arg);
+    else
+        read_value(r, spec, lua_gettop(r->L), arg);
+    lua_pop(r->L, 1);
+}
+
+/* Refuses more entries without a name than there are places for. */
+static void check_places(Reader *r, int entries)
+{
+    int places = 0;
+    bool any = r->op->operands < 0;              /* the entries are tensors, or sizes */
+    for (const ArgSpec *spec = r->op->args; spec && spec->kind != ARG_END; spec++) {
+        places += spec->positional;
+        any |= spec->kind == ARG_SHAPE;
+    }
+    if (!any && entries > places)
+        fail(r->c, STATUS_INPUT, "takes %d entr%s without a name, found %d", places,
+             places == 1 ? "y" : "ies", entries);
 }
 
 static bool has_dims(const Op *op)
@@ -376,8 +329,8 @@ static void find_table(Reader *r, int at)
 {
     bool none = at == 0 || lua_isnoneornil(r->L, at);
     if (!none && lua_type(r->L, at) != LUA_TTABLE)
-        fail(r->c, STATUS_INPUT, "%s: expects its options in braces, %s { ... }, found %s", r->method, r->method,
-             args_found(r->L, at, r->c));
+        fail(r->c, STATUS_INPUT, "expects its options in braces, %s { ... }, found %s", r->method,
+             value_text(r->L, at, r->c));
     if (none)
         lua_newtable(r->L);
     else
@@ -389,33 +342,23 @@ const Arg *args_read(lua_State *L, int at, Graph *g, const Op *op, const char *m
 {
     Reader r = {.L = L, .c = g->c, .op = op, .method = method, .spatial = spatial};
     if (has_dims(op) && (spatial < 1 || spatial > MAX_SPATIAL))
-        fail(r.c, STATUS_INPUT, "%s: needs a tensor with 1 to %d spatial dimensions behind the channels", method,
+        fail(r.c, STATUS_INPUT, "needs a tensor with 1 to %d spatial dimensions behind the channels",
              MAX_SPATIAL);
     find_table(&r, at);
     int entries = check_keys(&r), place = 0, count = 0;
     while (op->args && op->args[count].kind != ARG_END)
         count++;
     Arg *args = NEW_ARRAY(r.c, Arg, count + 1);
-    bool takes_all = op->operands < 0;           /* the entries are tensors or sizes */
+    check_places(&r, entries);
     for (int i = 0; i < count; i++) {
         const ArgSpec *spec = &op->args[i];
-        if (spec->kind == ARG_SHAPE) {
+        if (spec->kind == ARG_SHAPE)
             read_shape(&r, spec, entries, &args[i]);
-            takes_all = true;
-        } else {
-            push_option(&r, spec, entries, &place);
-            if (lua_isnil(L, -1))
-                fill_standard(&r, spec, &args[i]);
-            else
-                read_value(&r, spec, lua_gettop(L), &args[i]);
-            lua_pop(L, 1);
-        }
+        else
+            read_option(&r, spec, entries, &place, &args[i]);
         if (spec->required && !args[i].given)
-            fail(r.c, STATUS_INPUT, "%s: %s is missing (%s)", method, spec->name, spec->doc);
+            fail(r.c, STATUS_INPUT, "%s is missing (%s)", spec->name, spec->doc);
     }
-    if (!takes_all && entries > place)
-        fail(r.c, STATUS_INPUT, "%s: takes %d entr%s without a name, found %d", method, place,
-             place == 1 ? "y" : "ies", entries);
     lua_settop(L, r.table - 1);
     return args;
 }

@@ -429,21 +429,24 @@ void sandbox_push_position(struct lua_State *L);     /* "net.lua:3" */
 void sandbox_push_callers(struct lua_State *L);      /* " (called from net.lua:12)", or "" */
 /* Runs body(argument), which may fail() but raises no Lua error (but that of memory, while the
  * graph is still as it was).  A failure leaves the graph as it was and becomes the Lua error
- * "net.lua:3: message"; a body leaves the Lua stack as it was. */
-void sandbox_attempt(struct lua_State *L, void (*body)(void *), void *argument);
+ * "net.lua:3: method: message" (method NULL: without; the message may begin with it itself). */
+void sandbox_attempt(struct lua_State *L, const char *method, void (*body)(void *), void *argument);
 
 /* tensor.c: tensors and operations as Lua sees them. */
 void tensor_open(struct lua_State *L);               /* defines input, concat and all methods */
 Node *tensor_at(struct lua_State *L, int at);        /* NULL: something else */
 
-/* args.c: reads the option table at stack index `at` by op->args; fails with "method: " before
- * the text.  spatial: spatial dims of the tensor, negative without any. */
+/* args.c: reads the option table at stack index `at` (0: there is none) by op->args.
+ * spatial: spatial dims of the tensor, negative without any. */
 const Arg *args_read(struct lua_State *L, int at, Graph *g, const Op *op, const char *method, int spatial);
-/* A value as messages show it; a name that may stand in messages, in C comments and in JSON;
- * entries of a table that must be a plain list. */
-const char *args_found(struct lua_State *L, int at, Context *c);
-const char *args_name(struct lua_State *L, int at, Context *c, const char *what);
-int args_list(struct lua_State *L, int at, Context *c, const char *what);
+
+/* values.c: raw Lua values. */
+const char *value_text(struct lua_State *L, int at, Context *c);      /* as messages show it */
+/* A text fit for messages, C comments and JSON, copied to the arena; fails with "what: ". */
+const char *value_name(struct lua_State *L, int at, Context *c, const char *what);
+/* The number of entries of a plain list (keys 1, 2, ... n); fails with "what: " on other tables. */
+int value_list(struct lua_State *L, int at, Context *c, const char *what);
+int value_hole(struct lua_State *L, int at);         /* the first entry that is nil */
 
 /* --------------------------------------------------- mode.c, autodiff.c, expand.c
  *                                                     fold.c, hoist.c, fuse.c */

@@ -44,15 +44,15 @@ static void check_outputs(const Graph *g, const Declared *d)
     const bool *depends = depends_on_labels(g);
     for (int i = 0; i < d->outputs; i++)
         if (depends[d->output[i].node->id])
-            fail(g->c, STATUS_INPUT, "model: output \"%s\" depends on labels or targets, which only the loss may",
+            fail(g->c, STATUS_INPUT, "output \"%s\" depends on labels or targets, as only the loss may",
                  d->output[i].name);
 }
 
 static void check_loss(const Graph *g, const Node *n)
 {
     if (n->shape.rank > 0)
-        fail(g->c, STATUS_INPUT, "model: the loss must be one number made by cross_entropy or mse, found a tensor of "
-             "shape %s", shape_text(g->c, &n->shape, n->batched));
+        fail(g->c, STATUS_INPUT, "loss: expects one number, made by cross_entropy or mse, found a tensor of %s",
+             shape_text(g->c, &n->shape, n->batched));
 }
 
 /* The layer's name if the file gave one. */
@@ -74,16 +74,16 @@ static void read_outputs(lua_State *L, Graph *g, int at, Declared *d)
     Context *c = g->c;
     for (lua_pushnil(L); lua_next(L, at); lua_pop(L, 1)) {
         if (lua_type(L, -2) != LUA_TSTRING)
-            fail(c, STATUS_INPUT, "model: outputs need names, output = { name = tensor }: found the key %s",
-                 args_found(L, -2, c));
-        Named named = {args_name(L, -2, c, "model: output"), tensor_at(L, -1)};
+            fail(c, STATUS_INPUT, "outputs need names, output = { name = tensor }: found the key %s",
+                 value_text(L, -2, c));
+        Named named = {value_name(L, -2, c, "output"), tensor_at(L, -1)};
         if (!named.node)
-            fail(c, STATUS_INPUT, "model: output \"%s\": expects a tensor, found %s", named.name,
-                 args_found(L, -1, c));
+            fail(c, STATUS_INPUT, "output \"%s\": expects a tensor, found %s", named.name,
+                 value_text(L, -1, c));
         PUSH(c, d->output, d->outputs) = named;
     }
     if (d->outputs == 0)
-        fail(c, STATUS_INPUT, "model: the table of outputs is empty");
+        fail(c, STATUS_INPUT, "the table of outputs is empty");
     qsort(d->output, (size_t)d->outputs, sizeof *d->output, by_creation);
 }
 
@@ -105,14 +105,14 @@ static void check_model_keys(lua_State *L, Context *c)
     for (lua_pushnil(L); lua_next(L, 1); lua_pop(L, 1)) {
         const char *key = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : NULL;
         if (!key)
-            fail(c, STATUS_INPUT, "model: entries are named: output, loss, name; found the key %s",
-                 args_found(L, -2, c));
+            fail(c, STATUS_INPUT, "entries are named: output, loss, name; found the key %s",
+                 value_text(L, -2, c));
         bool known = strcmp(key, "output") == 0 || strcmp(key, "loss") == 0 || strcmp(key, "name") == 0;
         if (!known && (!unknown || strcmp(key, unknown) < 0))
             unknown = key;
     }
     if (unknown)
-        fail(c, STATUS_INPUT, "model: unknown option \"%.40s\": it knows output, loss, name", unknown);
+        fail(c, STATUS_INPUT, "unknown option \"%.40s\": it knows output, loss, name", unknown);
 }
 
 typedef struct Declaring {
@@ -132,27 +132,27 @@ static void declare(void *argument)
     Declared *d = m->declared = NEW(c, Declared);
     d->where = format(c, "%s", m->where);
     if (m->values != 1 || lua_type(L, 1) != LUA_TTABLE)
-        fail(c, STATUS_INPUT, "model: expects one table, model { output = ... }");
+        fail(c, STATUS_INPUT, "expects one table, model { output = ... }");
     check_model_keys(L, c);
     if (!push_entry(L, "output"))
-        fail(c, STATUS_INPUT, "model: output is missing");
+        fail(c, STATUS_INPUT, "output is missing");
     Node *output = tensor_at(L, -1);
     if (output)
         add_bare_output(g, output, d);
     else if (lua_type(L, -1) == LUA_TTABLE)
         read_outputs(L, g, lua_gettop(L), d);
     else
-        fail(c, STATUS_INPUT, "model: output: expects a tensor or { name = tensor, ... }, found %s",
-             args_found(L, -1, c));
+        fail(c, STATUS_INPUT, "output: expects a tensor or { name = tensor, ... }, found %s",
+             value_text(L, -1, c));
     check_outputs(g, d);
     if (push_entry(L, "loss")) {
         d->loss = tensor_at(L, -1);
         if (!d->loss)
-            fail(c, STATUS_INPUT, "model: loss: expects a tensor, found %s", args_found(L, -1, c));
+            fail(c, STATUS_INPUT, "loss: expects a tensor, found %s", value_text(L, -1, c));
         check_loss(g, d->loss);
     }
     if (push_entry(L, "name"))
-        d->name = args_name(L, lua_gettop(L), c, "model: name");
+        d->name = value_name(L, lua_gettop(L), c, "name");
 }
 
 /* Lua: model { ... } */
@@ -161,7 +161,7 @@ static int model(lua_State *L)
     Declaring m = {.L = L, .f = sandbox_frontend(L), .values = lua_gettop(L)};
     sandbox_push_position(L);
     m.where = lua_tostring(L, -1);
-    sandbox_attempt(L, declare, &m);
+    sandbox_attempt(L, "model", declare, &m);
     *(Declared **)lua_newuserdatauv(L, sizeof m.declared, 0) = m.declared;
     luaL_setmetatable(L, model_type);
     return 1;
@@ -171,13 +171,14 @@ static int model(lua_State *L)
 
 /* What cannot name an argument of a function in C or C++, and what names others there. */
 static const char reserved[] =
-    " alignas alignof and and_eq asm auto bitand bitor bool break case catch char class compl concept const "
-    "const_cast consteval constexpr constinit continue co_await co_return co_yield decltype default delete do "
-    "double dynamic_cast else enum explicit export extern false float for friend goto if inline int long mutable "
-    "namespace new noexcept not not_eq nullptr operator or or_eq private protected public register "
-    "reinterpret_cast requires restrict return short signed sizeof static static_assert static_cast struct switch "
-    "template this thread_local throw true try typedef typeid typename union unsigned using virtual void volatile "
-    "wchar_t while xor xor_eq params workspace grad seed ";
+    " alignas alignof and and_eq asm auto bitand bitor bool break case catch char class compl concept "
+    "const const_cast consteval constexpr constinit continue co_await co_return co_yield decltype "
+    "default delete do double dynamic_cast else enum explicit export extern false float for friend goto "
+    "if inline int long mutable namespace new noexcept not not_eq nullptr operator or or_eq private "
+    "protected public register reinterpret_cast requires restrict return short signed sizeof static "
+    "static_assert static_cast struct switch template this thread_local throw true try typedef typeid "
+    "typename union unsigned using virtual void volatile wchar_t while xor xor_eq params workspace grad "
+    "seed ";
 
 /* Inputs and outputs are arguments of one function and, in capitals, macros. */
 static void check_names(const Graph *g, const Declared *d)
@@ -189,11 +190,12 @@ static void check_names(const Graph *g, const Declared *d)
         const char *given = i < g->inputs ? g->input[i]->name : d->output[i - g->inputs].name;
         name[i] = c_identifier(c, given);
         if (strstr(reserved, format(c, " %s ", name[i])))
-            fail(c, STATUS_INPUT, "%s: model: \"%s\" cannot name an input or output: it has a meaning in the C code",
+            fail(c, STATUS_INPUT, "%s: model: \"%s\" cannot name an input or output: it means something in C",
                  d->where, given);
         for (int k = 0; k < i; k++)
             if (strcasecmp(name[i], name[k]) == 0)
-                fail(c, STATUS_INPUT, "%s: model: two inputs or outputs are called \"%s\" in C", d->where, name[i]);
+                fail(c, STATUS_INPUT, "%s: model: two inputs or outputs are called \"%s\" in C", d->where,
+                     name[i]);
     }
 }
 
@@ -224,16 +226,16 @@ static void finish(void *argument)
     Node *bare = tensor_at(L, 1);
     Declared **declared = luaL_testudata(L, 1, model_type);
     if (!bare && !declared)
-        fail(f->c, STATUS_INPUT, "the file must return a model or a tensor, found %s", args_found(L, 1, f->c));
-    if (bare) {
-        Declared d = {.where = format(f->c, "%s:%d", f->file, f->last_line)};
-        add_bare_output(f->g, bare, &d);
-        check_outputs(f->g, &d);
-        f->model = NEW(f->c, Declared);
-        *f->model = d;
-    } else {
+        fail(f->c, STATUS_INPUT, "the file must return a model or a tensor, found %s",
+             value_text(L, 1, f->c));
+    if (declared) {
         f->model = *declared;
+        return;
     }
+    f->model = NEW(f->c, Declared);
+    f->model->where = format(f->c, "%s:%d", f->file, f->last_line);
+    add_bare_output(f->g, bare, f->model);
+    check_outputs(f->g, f->model);
 }
 
 /* -- running -- */
@@ -268,7 +270,7 @@ static int run(lua_State *L)
     lua_remove(L, -2);
     lua_call(L, 0, LUA_MULTRET);
     f->last_line = last_line(f);
-    sandbox_attempt(L, finish, f);
+    sandbox_attempt(L, NULL, finish, f);
     return 0;
 }
 
@@ -289,6 +291,11 @@ static void run_protected(void *argument)
     if (f->stopped[0])
         fail(f->c, STATUS_INPUT, "%s: %s", f->file, f->stopped);
     add_roots(f, f->model);
+}
+
+static void close_state(void *argument)
+{
+    lua_close(((Frontend *)argument)->L);
 }
 
 /* -- files -- */
@@ -313,7 +320,7 @@ static void check_source(const Frontend *f)
         fail(f->c, STATUS_INPUT, "%s: compiled Lua is not supported; expected Lua source", f->file);
     const char *zero = memchr(f->source, 0, f->length);
     if (zero)
-        fail(f->c, STATUS_INPUT, "%s: is no text: found a zero byte at offset %zu; expected Lua source", f->file,
+        fail(f->c, STATUS_INPUT, "%s: found a zero byte at offset %zu; expected Lua source", f->file,
              (size_t)(zero - f->source));
 }
 
@@ -328,10 +335,7 @@ Graph *frontend_load_text(Context *c, const char *chunk, size_t length, const ch
     f.g->file = format(c, "%s", f.file);
     if (!sandbox_open(&f))
         fail(c, STATUS_INPUT, "%s: no memory to run it", f.file);
-    bool done = attempt(c, run_protected, &f);
-    lua_close(f.L);
-    if (!done)
-        fail(c, c->status, "%s", c->message);
+    guard(c, run_protected, close_state, &f);
     return f.g;
 }
 

@@ -9,7 +9,6 @@
  * fail() and Lua's errors are both longjmps and must not cross: see sandbox_attempt. */
 #include "cnnc.h"
 
-#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -134,7 +133,7 @@ void sandbox_push_callers(lua_State *L)
 static int line_of(const char *message, const char *file)
 {
     size_t length = strlen(file);
-    if (strncmp(message, file, length) != 0 || message[length] != ':' || !isdigit((unsigned char)message[length + 1]))
+    if (strncmp(message, file, length) != 0 || message[length] != ':')
         return 0;
     return (int)strtol(message + length + 1, NULL, 10);
 }
@@ -183,7 +182,13 @@ int sandbox_message(lua_State *L)
 
 /* -- fail() <-> Lua errors -- */
 
-void sandbox_attempt(lua_State *L, void (*body)(void *), void *argument)
+static bool begins_with_method(const char *message, const char *method)
+{
+    size_t length = strlen(method);
+    return strncmp(message, method, length) == 0 && message[length] == ':';
+}
+
+void sandbox_attempt(lua_State *L, const char *method, void (*body)(void *), void *argument)
 {
     Frontend *f = sandbox_frontend(L);
     Graph *g = f->g;
@@ -195,7 +200,10 @@ void sandbox_attempt(lua_State *L, void (*body)(void *), void *argument)
         return;
     g->nodes = nodes, g->layers = layers, g->params = params, g->inputs = inputs;
     sandbox_push_position(L);
-    lua_pushfstring(L, "%s: %s", lua_tostring(L, -1), f->c->message);
+    if (!method || begins_with_method(f->c->message, method))
+        lua_pushfstring(L, "%s: %s", lua_tostring(L, -1), f->c->message);
+    else
+        lua_pushfstring(L, "%s: %s: %s", lua_tostring(L, -1), method, f->c->message);
     lua_error(L);
 }
 
@@ -329,7 +337,9 @@ int sandbox_libraries(lua_State *L)
         {"move", guarded_move}, {"insert", guarded_list}, {"remove", guarded_list}, {"concat", guarded_list},
         {"sort", guarded_list}, {"unpack", guarded_list}, {NULL, NULL}
     };
-    static const Change math[] = {{"random", NULL}, {"randomseed", NULL}, {NULL, NULL}};   /* same file, same net */
+    static const Change math[] = {               /* the same file is always the same network */
+        {"random", NULL}, {"randomseed", NULL}, {NULL, NULL}
+    };
     static const Change none[] = {{NULL, NULL}};
     static const struct { const char *name; lua_CFunction open; const Change *changes; } library[] = {
         {"_G", luaopen_base, basic}, {"string", luaopen_string, string}, {"table", luaopen_table, table},

@@ -11,7 +11,7 @@
 #include <lauxlib.h>
 #include <lua.h>
 
-enum { MAX_CALLS = 100000 };
+enum { MAX_CALLS = 20000 };
 static const char tensor_type[] = "tensor";
 
 /* -- values -- */
@@ -46,7 +46,7 @@ static void name_layer(Frontend *f, Layer *layer, const char *given, int *counte
     layer->name = given ? given : format(f->c, "%s%d", kind, *counter + 1);
     for (int i = 0; i < f->g->layers; i++)
         if (strcmp(f->g->layer[i]->name, layer->name) == 0)
-            fail(f->c, STATUS_INPUT, "%s: the %sname \"%s\" is taken by the layer at %s", layer->method,
+            fail(f->c, STATUS_INPUT, "the %sname \"%s\" is taken by the layer at %s",
                  given ? "" : "automatic ", layer->name, f->g->layer[i]->where);
 }
 
@@ -77,7 +77,7 @@ typedef struct Making {
 
 static _Noreturn void refuse_operand(Making *m, const char *expected, int at)
 {
-    fail(m->f->c, STATUS_INPUT, "%s: expects %s, found %s", m->name, expected, args_found(m->L, at, m->f->c));
+    fail(m->f->c, STATUS_INPUT, "expects %s, found %s", expected, value_text(m->L, at, m->f->c));
 }
 
 /* x:method { options } */
@@ -87,9 +87,9 @@ static void receiver(Making *m)
     if (!x)
         refuse_operand(m, format(m->f->c, "a tensor before a colon, x:%s", m->name), 1);
     if (x->shape.rank == 0)
-        refuse_operand(m, "a tensor with dimensions (a loss is one number)", 1);
+        fail(m->f->c, STATUS_INPUT, "a loss is one number; layers take tensors with dimensions");
     if (m->values > 2)
-        fail(m->f->c, STATUS_INPUT, "%s: expects one table of options, found %d values", m->name, m->values - 1);
+        fail(m->f->c, STATUS_INPUT, "expects one table of options, found %d values", m->values - 1);
     m->tensor = NEW(m->f->c, Node *);
     m->tensor[m->tensors++] = x;
     m->options = m->values < 2 ? 0 : 2;
@@ -102,7 +102,7 @@ static void several(Making *m)
     bool table = m->values == 1 && lua_type(L, 1) == LUA_TTABLE;
     int count = table ? (int)lua_rawlen(L, 1) : m->values;
     if (count == 0)
-        fail(m->f->c, STATUS_INPUT, "%s: expects tensors, found none", m->name);
+        fail(m->f->c, STATUS_INPUT, "expects tensors, found none");
     m->tensor = NEW_ARRAY(m->f->c, Node *, count);
     for (int i = 1; i <= count; i++) {
         if (table)
@@ -122,7 +122,7 @@ static void several(Making *m)
 static void operands(Making *m)
 {
     if (m->values != 2)
-        fail(m->f->c, STATUS_INPUT, "%s: expects two operands, found %d", m->name, m->values);
+        fail(m->f->c, STATUS_INPUT, "expects two operands, found %d", m->values);
     m->tensor = NEW_ARRAY(m->f->c, Node *, 2);
     for (int i = 1; i <= 2; i++) {
         Node *x = tensor_at(m->L, i);
@@ -142,7 +142,7 @@ static void record_layer(Making *m, Layer *layer)
     layer->output = m->result;
     layer->from = NEW_ARRAY(c, Node *, m->tensors);
     for (int i = 0; i < m->tensors; i++)
-        if (!(m->tensor[i]->op == op_scalar()))
+        if (!(m->tensor[i]->op->traits & OP_LEAF) || m->tensor[i]->input)     /* no constants */
             layer->from[layer->froms++] = m->tensor[i];
     PUSH(c, m->f->g->layer, m->f->g->layers) = layer;
 }
@@ -153,7 +153,7 @@ static void make(void *argument)
     Frontend *f = m->f;
     const Op *op = m->op;
     if (f->calls++ >= MAX_CALLS)
-        fail(f->c, STATUS_INPUT, "%s: the network has more than %d operations", m->name, MAX_CALLS);
+        fail(f->c, STATUS_INPUT, "the network has more than %d operations", MAX_CALLS);
     Layer *layer = NEW(f->c, Layer);
     layer->method = m->name;
     layer->where = format(f->c, "%s%s", m->position, m->callers);
@@ -186,7 +186,7 @@ static int call_op(lua_State *L)
     m.position = lua_tostring(L, -1);
     sandbox_push_callers(L);
     m.callers = lua_tostring(L, -1);
-    sandbox_attempt(L, make, &m);
+    sandbox_attempt(L, m.name, make, &m);
     tensor_push(L, m.result);
     return 1;
 }
@@ -223,11 +223,11 @@ static void make_input(void *argument)
     Making *m = argument;
     Graph *g = m->f->g;
     if (m->values != 1)
-        fail(g->c, STATUS_INPUT, "input: expects one table of sizes, input { ... }, found %d values", m->values);
+        fail(g->c, STATUS_INPUT, "expects one table of sizes, input { ... }, found %d values", m->values);
     const Arg *args = args_read(m->L, 1, g, &input_call, "input", 0);
     Shape s = {.rank = 1 + args[0].count, .dim = {g->batch}};
     if (args[0].count > 1 + MAX_SPATIAL)
-        fail(g->c, STATUS_INPUT, "input: expects 1 to %d dimensions, found %d", 1 + MAX_SPATIAL, args[0].count);
+        fail(g->c, STATUS_INPUT, "expects 1 to %d dimensions, found %d", 1 + MAX_SPATIAL, args[0].count);
     memcpy(s.dim + 1, args[0].dim, (size_t)args[0].count * sizeof(int));
     m->result = input_new(g, args[1].given ? args[1].text : "input", s, F32, false, 0);
 }
@@ -235,7 +235,7 @@ static void make_input(void *argument)
 static int input(lua_State *L)
 {
     Making m = {.L = L, .f = sandbox_frontend(L), .values = lua_gettop(L)};
-    sandbox_attempt(L, make_input, &m);
+    sandbox_attempt(L, "input", make_input, &m);
     tensor_push(L, m.result);
     return 1;
 }
@@ -279,7 +279,8 @@ static int unknown_field(lua_State *L)
         }
     luaL_addstring(&known, "and the fields shape, channels, length, height, width, depth");
     luaL_pushresult(&known);
-    return luaL_error(L, "a tensor has no \"%s\"; it has %s", luaL_tolstring(L, 2, NULL), lua_tostring(L, -2));
+    const char *name = luaL_tolstring(L, 2, NULL);
+    return luaL_error(L, "a tensor has no \"%s\"; it has %s", name, lua_tostring(L, -2));
 }
 
 /* Upvalue: the table of methods. */

@@ -1,0 +1,1 @@
+return input { 16 }:conv2d { 4, kernel = 3 }

@@ -1,0 +1,4 @@
+local x = input { 1 }
+while true do
+  x = x + 1
+end

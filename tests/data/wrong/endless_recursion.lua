@@ -1,0 +1,4 @@
+local function f(x)
+  return 1 + f(x)
+end
+f(1)

@@ -1,0 +1,2 @@
+local x = input { 3 }
+error { code = 7 }

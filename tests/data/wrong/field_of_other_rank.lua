@@ -1,0 +1,1 @@
+return input { 16 }:linear { input { 16, name = "b" }.height }

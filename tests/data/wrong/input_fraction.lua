@@ -1,0 +1,1 @@
+return input { 3, 7 / 2, 8 }

@@ -1,0 +1,1 @@
+return input { 1, 2, 3, 4, 5 }

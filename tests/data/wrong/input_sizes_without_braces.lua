@@ -1,0 +1,1 @@
+return input(3, 8, 8)

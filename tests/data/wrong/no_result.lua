@@ -1,0 +1,4 @@
+local image = input { 3, 8, 8, name = "image" }
+local y = image:relu()
+
+-- nothing is returned

@@ -1,0 +1,2 @@
+local x = input { 3, 8, 8 }
+return x:relu(
