@@ -44,7 +44,8 @@ static void evaluate_all(void *argument)
  * evaluate the same graph thousands of times. */
 Tensor *eval(Graph *g, const Bindings *b)
 {
-    Evaluation e = {.g = g, .bindings = b, .live = graph_live(g), .result = NEW_ARRAY(g->c, Tensor, g->roots)};
+    Evaluation e = {.g = g, .bindings = b, .live = graph_live(g)};
+    e.result = NEW_ARRAY(g->c, Tensor, g->roots);
     for (int r = 0; r < g->roots; r++) {
         Shape shape = g->root[r].node->shape;
         e.result[r] = (Tensor){shape, NEW_ARRAY(g->c, double, shape_count(&shape))};
