@@ -30,14 +30,14 @@ static bool name_taken(const Function *f, const char *name)
     return false;
 }
 
-/* "conv1" for what layer conv1 makes first, "conv1_input_grad" for the rest. */
+/* "conv1" for what layer conv1 gives, "conv1_input_grad" for what it takes on the way. */
 static const char *workspace_name(Function *f, const Node *n)
 {
     Context *c = f->c;
     if (!n->layer)
         return n->op->name;
     const char *layer = c_identifier(c, n->layer->name), *op = n->op->name;
-    if (!name_taken(f, layer))
+    if (!name_taken(f, layer) && shape_equal(&n->shape, &n->layer->output->shape))
         return layer;
     const char *rest = strchr(op, '_');
     if (rest && strncmp(layer, op, (size_t)(rest - op)) == 0)
@@ -126,7 +126,13 @@ static void assign_storages(Function *f)
 
 /* -- gaps -- */
 
-typedef struct Gaps { Function *f; Nest *nest; Node **copy; Kernel **kernel; int kernels; } Gaps;
+typedef struct Gaps {
+    Function *f;
+    Layer *layer;             /* of the reader */
+    Nest *nest;
+    Node **copy;              /* by node: its copy with gaps, once made */
+    Kernel **kernel; int kernels;
+} Gaps;
 
 /* The copy of n in the workspace, made in front of its first reader. */
 static Node *copy_of(Gaps *gaps, Node *n)
@@ -134,7 +140,7 @@ static Node *copy_of(Gaps *gaps, Node *n)
     Node **copy = &gaps->copy[n->id];
     if (!*copy) {
         Function *f = gaps->f;
-        f->graph->current = n->layer;
+        f->graph->current = gaps->layer;
         *copy = build_copy(f->graph, n);
         f->graph->current = NULL;
         (*copy)->storage = storage_new(f, PLACE_WORKSPACE, format(f->c, "%s_rows", n->storage->name), n);
@@ -168,6 +174,7 @@ static void find_gaps(Function *f)
     Gaps gaps = {.f = f, .copy = NEW_ARRAY(f->c, Node *, f->graph->nodes + 1)};
     for (int k = 0; k < f->kernels; k++) {
         Kernel *kernel = f->kernel[k];
+        gaps.layer = kernel->node->layer;
         for (int i = 0; i < kernel->nests; i++) {
             gaps.nest = kernel->nest[i];
             if (gaps.nest->reduces && gaps.nest->reduce == REDUCE_SUM)   /* zero is neutral */

@@ -181,27 +181,27 @@ static const char *kernel_name(File *file, const Function *f, const Kernel *k)
     return name;
 }
 
-static const char *operations(Context *c, const Kernel *k)
-{
-    Text t = {.c = c};
-    const Node *n = k->node;
-    if (n->root && n->root != n)
-        text_add(&t, "%s + ", n->root->op->name);
-    text_add(&t, "%s -> %s", n->op->name, shape_text(c, &n->shape, false));
-    return t.data;
-}
-
+/* "conv1 + relu1: conv + relu -> 1x6x28x28, lenet5.lua:8" and the schedule. */
 static void kernel_comment(File *file, const Kernel *k)
 {
     Program *p = file->p;
-    const Layer *layer = k->node->layer;
-    text_add(file->t, "\n/* %s%s%s", layer ? layer->name : "", layer ? ": " : "", operations(p->c, k));
+    const Node *last = k->node, *first = last->root ? last->root : last;
+    const Layer *layer = first->layer ? first->layer : last->layer;
+    text_add(file->t, "\n/* ");
+    if (layer)
+        text_add(file->t, "%s", layer->name);
+    if (layer && last->layer && last->layer != layer)
+        text_add(file->t, " + %s", last->layer->name);
+    text_add(file->t, "%s%s", layer ? ": " : "", first->op->name);
+    if (last != first)
+        text_add(file->t, " + %s", last->op->name);
+    text_add(file->t, " -> %s", shape_text(p->c, &last->shape, false));
     if (layer)
         text_add(file->t, ", %s", position(p, layer->where));
-    const char *last = "";
+    const char *schedule = "";
     for (int i = 0; i < k->nests; i++)           /* residue classes often share theirs */
-        if (strcmp(k->nest[i]->schedule, last))
-            text_add(file->t, "\n * %s", last = k->nest[i]->schedule);
+        if (strcmp(k->nest[i]->schedule, schedule))
+            text_add(file->t, "\n * %s", schedule = k->nest[i]->schedule);
     text_add(file->t, " */\n");
 }
 

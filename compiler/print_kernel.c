@@ -42,6 +42,8 @@ const char *printer_argument(Printer *p, const Storage *s)
 
 static bool taken(const Printer *p, const char *name)
 {
+    if (taken_by_loops(p->kernel, name))
+        return true;
     for (int i = 0; i < p->kernel->storages; i++)
         if (!strcmp(p->kernel->storage[i]->name, name))
             return true;
@@ -60,6 +62,14 @@ static const char *fresh(Printer *p, const char *base, const char *suffix)
     for (int serial = 2; taken(p, name); serial++)
         name = format(p->c, "%s%d%s", base, serial, suffix);
     return name;
+}
+
+/* Pointers are called as in a formula: y = w * x + b. */
+static const char *letter(const Printer *p, const Storage *s)
+{
+    if (s == p->kernel->storage[0])
+        return "y";
+    return s->place != PLACE_PARAM ? "x" : s->shape.rank > 1 ? "w" : "b";
 }
 
 static const char *type_name(DType dtype)
@@ -181,10 +191,12 @@ static void declare_pointers(Printer *p, const bool *known, int axis, const Loop
         if (group->uses < 2 && !group->deeper)
             continue;
         const char *argument = printer_argument(p, group->storage);
-        const char *name = fresh(p, argument, "_at");
+        const char *name = fresh(p, letter(p, group->storage), "");
         bool writes = group->storage == p->kernel->storage[0];
-        printer_line(p, "%s%s *const %s = %s + (%s);", writes ? "" : "const ", type_name(group->storage->dtype),
-                     name, argument, print_affine(p, &group->address, group->address.constant));
+        const char *offset = print_affine(p, &group->address, group->address.constant);
+        bool sum = strpbrk(offset, "+-") != NULL;   /* one offset: nothing in between leaves the array */
+        printer_line(p, "%s%s *const %s = %s + %s%s%s;", writes ? "" : "const ",
+                     type_name(group->storage->dtype), name, argument, sum ? "(" : "", offset, sum ? ")" : "");
         PUSH(p->c, p->pointer, p->pointers) = (Pointer){group->storage, group->address, name, p->depth};
     }
 }
@@ -409,6 +421,14 @@ static bool shared(const Kernel *k, const Storage *s)
     return false;
 }
 
+/* On one line where they fit, else on lines of their own. */
+static void add_argument(Text *t, const char *argument)
+{
+    const char *line = t->length ? strrchr(t->data, '\n') : NULL;
+    size_t used = t->length ? strlen(line ? line : t->data) : 0;
+    text_add(t, "%s%s", !t->length ? "" : used + strlen(argument) > LINE - 8 ? ",\n    " : ", ", argument);
+}
+
 static const char *print_arguments(Printer *p)
 {
     const Kernel *k = p->kernel;
@@ -420,14 +440,14 @@ static const char *print_arguments(Printer *p)
             from = true;
             continue;
         }
-        text_add(&t, "%s%s%s *%s%s", t.length ? ", " : "", i ? "const " : "", type_name(s->dtype),
-                 shared(k, s) ? "" : "CNNC_RESTRICT ", printer_argument(p, s));
+        add_argument(&t, format(p->c, "%s%s *%s%s", i ? "const " : "", type_name(s->dtype),
+                                shared(k, s) ? "" : "CNNC_RESTRICT ", printer_argument(p, s)));
     }
     if (from)
-        text_add(&t, ", const %s_source *from", p->prefix);
+        add_argument(&t, format(p->c, "const %s_source *from", p->prefix));
     if (kernel_seeded(k))
-        text_add(&t, ", uint64_t seed");
-    return t.data;
+        add_argument(&t, "uint64_t seed");
+    return t.length > LINE / 2 ? format(p->c, "\n    %s", t.data) : t.data;
 }
 
 const char *print_kernel(Context *c, const char *prefix, const Function *f, const Kernel *k)
