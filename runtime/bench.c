@@ -25,13 +25,15 @@ static float random_value(const Bench *b, int stream, int i)
 static void *random_input(Bench *b, const Input *in)
 {
     int count = shape_count(&in->shape);
-    float *value = NEW_ARRAY(b->c, float, count);
-    int32_t *label = (int32_t *)value;
-    for (int i = 0; i < count; i++)
-        if (in->dtype == I32)
+    if (in->dtype == I32) {
+        int32_t *label = NEW_ARRAY(b->c, int32_t, count);
+        for (int i = 0; i < count; i++)
             label[i] = i % in->classes;
-        else
-            value[i] = random_value(b, in->index, i);
+        return label;
+    }
+    float *value = NEW_ARRAY(b->c, float, count);
+    for (int i = 0; i < count; i++)
+        value[i] = random_value(b, in->index, i);
     return value;
 }
 

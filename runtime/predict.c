@@ -112,8 +112,8 @@ static void read_inputs(Predict *p)
         if (!file[i])
             fail(c, STATUS_USAGE, "no file for input %s: expected --input %s%sFILE", name[i],
                  inputs > 1 ? name[i] : "", inputs > 1 ? "=" : "");
-        int samples;
-        bool single;
+        int samples = 0;
+        bool single = false;
         p->in[i] = (is_picture(file[i]) ? read_picture : read_array)(p, input[i], file[i], &samples, &single);
         if (i == 0)
             p->samples = samples, p->single = single;

@@ -33,18 +33,17 @@ static void set_up(void)
 /* In a command line, FOLDER stands for the test's folder. */
 static Run cnnc(const char *arguments)
 {
-    char *line = strdup("");
-    for (const char *at = arguments; *at;) {
-        const char *word = strstr(at, "FOLDER");
-        size_t before = word ? (size_t)(word - at) : strlen(at), length = strlen(line);
-        line = realloc(line, length + before + strlen(folder) + 1);
-        memcpy(line + length, at, before);
-        strcpy(line + length + before, word ? folder : "");
-        at += before + (word ? strlen("FOLDER") : 0);
+    char line[1000];
+    size_t length = 0;
+    for (const char *at = arguments; *at; at++) {
+        bool stands = !strncmp(at, "FOLDER", 6);
+        length += (size_t)snprintf(line + length, sizeof line - length, "%.*s", stands ? (int)strlen(folder) : 1,
+                                   stands ? folder : at);
+        ck_assert_uint_lt(length, sizeof line);
+        at += stands ? 5 : 0;
     }
-    Run r = run(CNNC " %s", line);
-    free(line);
-    return r;
+    line[length] = 0;
+    return run(CNNC " %s", line);
 }
 
 static char *file_text(const char *name)

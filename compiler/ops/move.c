@@ -192,7 +192,7 @@ Node *scaled_along(Graph *g, Node *w, int d, Node *factor)
 
 Node *unreduce(Graph *g, Node *x, const Node *like, unsigned axes)
 {
-    int map[MAX_RANK], next = 0;
+    int map[MAX_RANK] = {0}, next = 0;
     for (int d = 0; d < like->shape.rank; d++)
         map[d] = axes >> d & 1 ? -1 : next++;
     return broadcast(g, x, like->shape, like->batched, map);
