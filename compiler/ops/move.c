@@ -174,7 +174,7 @@ Node *broadcast(Graph *g, Node *x, Shape shape, bool batched, const int *map)
 
 static Node *along_dim(Graph *g, Node *x, const Node *like, int along)
 {
-    int map[MAX_RANK];
+    int map[MAX_RANK] = {0};
     for (int d = 0; d < like->shape.rank; d++)
         map[d] = d == along ? 0 : -1;
     return broadcast(g, x, like->shape, like->batched, map);
