@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 enum { BATCH = 8, SIZE = 2 * 4 * 4, CLASSES = 4, SAMPLES = 22 };
 
@@ -179,7 +180,8 @@ static void open_by_cc(void *unused)
 START_TEST(cc_cleans_up)
 {
     Context *c = files_context();
-    const char *folder = scratch_folder("cc");
+    const char *folder = in_folder("temporary");
+    ck_assert_int_eq(mkdir(folder, 0700), 0);
     setenv("TMPDIR", folder, 1);
     ck_assert(attempt(c, open_by_cc, NULL));
     ck_assert_int_eq(files_in(folder), 0);
