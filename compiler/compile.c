@@ -73,8 +73,7 @@ static Function *build_inference(Build *b, const char *function, RootKind root, 
 static Function *build_training(Build *b)
 {
     b->function = "backward";
-    Graph *g = after(b, "select", select_roots(b->p->net, ROOT_LOSS));
-    g = after(b, "mode", mode(g, true));
+    Graph *g = after(b, "mode", mode(b->p->net, true));      /* statistics of all branches, as PyTorch */
     g = after(b, "autodiff", autodiff(g, (Wanted){.params = true, .inputs = b->p->options.input_grad}));
     g = after(b, "expand", expand(g));
     g = after(b, "fold", fold(g, false));
