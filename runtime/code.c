@@ -144,7 +144,7 @@ Jit jit_find(Context *c, const char *name)
     fail(c, STATUS_USAGE, "jit: found \"%s\", expected tcc, cc or eval", name);
 }
 
-Code *code_open(Program *p, Jit jit)
+Code *code_new(Program *p)
 {
     Code *code = NEW(p->c, Code);
     code->program = p;
@@ -156,6 +156,12 @@ Code *code_open(Program *p, Jit jit)
             code->workspace_bytes = p->loss->workspace;
         code->train_workspace_bytes = p->backward->workspace;
     }
+    return code;
+}
+
+Code *code_open(Program *p, Jit jit)
+{
+    Code *code = code_new(p);
     backends[jit].open(code);
     return code;
 }

@@ -156,6 +156,9 @@ struct Code {
 Code *code_open(Program *p, Jit jit);
 Jit jit_find(Context *c, const char *name);        /* fails with STATUS_USAGE on others */
 
+/* The sizes alone, for who compiles print_source's text and calls code_bind. */
+Code *code_new(Program *p);
+
 /* Backends, called by code_open alone. */
 void jit_tcc_open(Code *code);
 void jit_cc_open(Code *code);
