@@ -605,8 +605,8 @@ struct Loop {
     Loop *next;
     /* FOR */
     int axis, begin, end, step;
-    Bound *low, *high;        /* clips, equally many of each */
-    int clips;
+    Bound *low, *high;        /* what clips it besides begin and end */
+    int lows, highs;
     Loop *body;
     /* INIT, UPDATE, STORE */
     int acc;                  /* which accumulator of the tile */

@@ -90,9 +90,10 @@ Graph *hoist(Graph *g, Graph **pack)
     Graph derived = *g;                          /* the same nodes, other roots */
     derived.root = NULL;
     derived.roots = 0;
+    bool *live = graph_live(g);
     for (int i = 0; i < g->nodes; i++) {
         Node *n = g->node[i];
-        for (int k = 0; !h.constant[i] && k < n->ins; k++) {
+        for (int k = 0; live[i] && !h.constant[i] && k < n->ins; k++) {
             Node *value = core(n->in[k]);
             if (!h.constant[value->id] || value->param || h.derived[value->id])
                 continue;

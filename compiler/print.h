@@ -36,6 +36,9 @@ const char *printer_argument(Printer *p, const Storage *s);
 /* The pointer that serves an address, or NULL; *base: the constant it points at. */
 const char *printer_pointer(Printer *p, const Storage *s, const Affine *address, int *base);
 
+/* How tightly a text binds, weakest first. */
+enum { BIND_SELECT = 1, BIND_AND, BIND_COMPARE, BIND_SUM, BIND_PRODUCT, BIND_UNARY, BIND_ATOM };
+
 /* The text of an expression; *bind: how tightly it binds.  May print lines before. */
 const char *print_expr(Printer *p, const Expr *e, int *bind);
 const char *print_access(Printer *p, const Node *n, const Affine *address);

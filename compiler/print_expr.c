@@ -4,9 +4,6 @@
 #include <math.h>
 #include <string.h>
 
-/* How tightly a text binds, weakest first. */
-enum { BIND_SELECT = 1, BIND_AND, BIND_COMPARE, BIND_SUM, BIND_PRODUCT, BIND_UNARY, BIND_ATOM };
-
 /* %1 %2 %3: the operands.  A right operand of equal strength gets parentheses, so
  * that sums keep their order. */
 static const struct FnText {
@@ -50,6 +47,13 @@ const char *print_float(Context *c, double value)
 const char *print_affine(Printer *p, const Affine *a, int constant)
 {
     Text t = {.c = p->c};
+    int first = 0;
+    while (first < MAX_AXES - 1 && !a->coef[first])
+        first++;
+    if (a->coef[first] < 0 && constant > 0) {    /* 7 - oh * 2 rather than -oh * 2 + 7 */
+        text_add(&t, "%d", constant);
+        constant = 0;
+    }
     for (int i = 0; i < MAX_AXES; i++) {
         int coef = a->coef[i];
         if (!coef)

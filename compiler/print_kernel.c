@@ -51,7 +51,7 @@ static bool taken(const Printer *p, const char *name)
         if (!strcmp(p->pointer[i].name, name))
             return true;
     for (int i = 0; i < p->bounds; i++)
-        if (!strcmp(p->bound[i].from, name))
+        if (!strcmp(p->bound[i].from, name) || !strcmp(p->bound[i].to, name))
             return true;
     return false;
 }
@@ -115,6 +115,7 @@ typedef struct Gather {
     const bool *known;        /* axes with a value in this block */
     int axis;                 /* of the block's own loop; -1: outside all loops */
     bool deeper;              /* now inside a further loop */
+    int weight;               /* how often the text names an access */
     Group *group;  int groups;
 } Gather;
 
@@ -142,14 +143,14 @@ static void gather_access(Gather *g, const Storage *s, const Affine *address)
     for (int i = 0; i < g->groups; i++) {
         Group *group = &g->group[i];
         if (group->storage == s && same_part(&group->address, address)) {
-            group->uses++;
+            group->uses += g->weight;
             group->deeper |= g->deeper;
             if (address->constant < group->address.constant)
                 group->address.constant = address->constant;
             return;
         }
     }
-    PUSH(g->p->c, g->group, g->groups) = (Group){s, *address, 1, g->deeper};
+    PUSH(g->p->c, g->group, g->groups) = (Group){s, *address, g->weight, g->deeper};
 }
 
 static void gather_load(Expr *load, void *user)
@@ -159,7 +160,7 @@ static void gather_load(Expr *load, void *user)
 
 static bool runs_once(const Loop *l)
 {
-    return l->kind == LOOP_FOR && l->end - l->begin <= l->step && !l->clips;
+    return l->kind == LOOP_FOR && l->end - l->begin == l->step && !l->lows && !l->highs;
 }
 
 static void gather(Gather *g, const Loop *l)
@@ -171,10 +172,12 @@ static void gather(Gather *g, const Loop *l)
             gather(g, l->body);
             g->deeper = before;
         }
+        g->weight = g->p->nest->reduce == REDUCE_SUM ? 1 : 2;      /* if (x > s) s = x; */
         for (int i = 0; l->kind == LOOP_UPDATE && i < l->terms; i++) {
             expr_loads(l->term[i], gather_load, g);
             expr_loads(l->tag ? l->tag[i] : NULL, gather_load, g);
         }
+        g->weight = 1;
         if (l->kind == LOOP_STORE) {
             expr_loads(l->store.value, gather_load, g);
             gather_access(g, l->store.node->storage, &l->store.address);
@@ -205,9 +208,9 @@ static void declare_pointers(Printer *p, const bool *known, int axis, const Loop
 
 static bool same_bounds(const Loop *a, const Loop *b)
 {
-    size_t size = (size_t)a->clips * sizeof(Bound);
-    return a->axis == b->axis && a->clips == b->clips && a->end == b->end &&
-           !memcmp(a->low, b->low, size) && !memcmp(a->high, b->high, size);
+    return a->axis == b->axis && a->begin == b->begin && a->end == b->end && a->lows == b->lows &&
+           a->highs == b->highs && (!a->lows || !memcmp(a->low, b->low, (size_t)a->lows * sizeof(Bound))) &&
+           (!a->highs || !memcmp(a->high, b->high, (size_t)a->highs * sizeof(Bound)));
 }
 
 static const BoundName *find_bound(const Printer *p, const Loop *l)
@@ -224,30 +227,39 @@ static const char *print_bound(Printer *p, const Bound *b)
     return b->divisor == 1 ? value : format(p->c, "(%s) / %d", value, b->divisor);
 }
 
+/* One end of a clipped loop: the constant if that is all, else a variable that
+ * every bound narrows. */
+static const char *declare_end(Printer *p, const Loop *l, const char *suffix, int limit, const Bound *bound,
+                               int bounds, char sign)
+{
+    if (!bounds)
+        return format(p->c, "%d", limit);
+    const char *name = fresh(p, p->axis[l->axis], suffix);
+    printer_line(p, "int %s = %s;", name, print_bound(p, &bound[0]));
+    for (int i = 1; i < bounds; i++) {
+        const char *value = print_bound(p, &bound[i]);
+        printer_line(p, "%s = %s %c %s ? %s : %s;", name, name, sign, value, name, value);
+    }
+    printer_line(p, "%s = %s %c %d ? %s : %d;", name, name, sign, limit, name, limit);
+    return name;
+}
+
 static void declare_bound(Printer *p, const Loop *l)
 {
-    const char *from = fresh(p, p->axis[l->axis], "_from");
-    const char *to = format(p->c, "%.*s_to", (int)(strlen(from) - strlen("_from")), from);
-    for (int i = 0; i < l->clips; i++) {
-        const char *low = print_bound(p, &l->low[i]), *high = print_bound(p, &l->high[i]);
-        if (i == 0) {
-            printer_line(p, "int %s = %s, %s = %s;", from, low, to, high);
-        } else {
-            printer_line(p, "%s = %s > %s ? %s : %s;", from, low, from, low, from);
-            printer_line(p, "%s = %s < %s ? %s : %s;", to, high, to, high, to);
-        }
-    }
-    printer_line(p, "%s = %s > 0 ? %s : 0;", from, from, from);
-    printer_line(p, "%s = %s < %d ? %s : %d;", to, to, l->end, to, l->end);
+    const char *from = declare_end(p, l, "_from", l->begin, l->low, l->lows, '>');
+    const char *to = declare_end(p, l, "_to", l->end, l->high, l->highs, '<');
     PUSH(p->c, p->bound, p->bounds) = (BoundName){l, from, to, p->depth};
 }
 
 static bool bounds_settled(const bool *known, const Loop *l)
 {
-    for (int i = 0; i < l->clips; i++)
+    for (int i = 0; i < l->lows; i++)
         if (!settled(known, -1, &l->low[i].value))
             return false;
-    return l->clips > 0;
+    for (int i = 0; i < l->highs; i++)
+        if (!settled(known, -1, &l->high[i].value))
+            return false;
+    return l->lows || l->highs;
 }
 
 static void declare_bounds(Printer *p, const bool *known, const Loop *l)
@@ -270,7 +282,7 @@ static void print_for(Printer *p, bool *known, const Loop *l)
     const char *v = p->axis[l->axis];
     if (runs_once(l)) {
         printer_line(p, "{");
-    } else if (l->clips) {
+    } else if (l->lows || l->highs) {
         const BoundName *b = find_bound(p, l);
         printer_line(p, "for (int %s = %s; %s < %s; %s++) {", v, b->from, v, b->to, v);
     } else {
@@ -288,22 +300,21 @@ static void print_for(Printer *p, bool *known, const Loop *l)
 
 static void print_init(Printer *p, const Loop *l)
 {
-    bool argmax = p->nest->reduce == REDUCE_ARGMAX;
     printer_line(p, "float s%d = %s;", l->acc, p->nest->reduce == REDUCE_SUM ? "0.0f" : "-INFINITY");
-    if (argmax)
+    if (p->nest->reduce == REDUCE_ARGMAX)
         printer_line(p, "int k%d = 0;", l->acc);
 }
 
 /* All terms in one expression: a compiler without optimiser keeps it in registers. */
-static void print_sum(Printer *p, const Loop *l)
+static void print_sum(Printer *p, const Loop *l, bool first)
 {
     Text t = {.c = p->c};
     size_t start = 0;
-    text_add(&t, "s%d +=", l->acc);
+    text_add(&t, "%ss%d %s", first ? "float " : "", l->acc, first ? "=" : "+=");
     for (int i = 0; i < l->terms; i++) {
         int bind;
         const char *term = print_expr(p, l->term[i], &bind);
-        if (bind < 4)
+        if (bind < BIND_PRODUCT)
             term = format(p->c, "(%s)", term);
         if (t.length - start + strlen(term) + (size_t)(4 * p->depth) > LINE && i) {
             text_add(&t, "\n%*s", 4 * p->depth + 3, "");
@@ -314,16 +325,21 @@ static void print_sum(Printer *p, const Loop *l)
     printer_line(p, "%s;", t.data);
 }
 
-static void print_max(Printer *p, const Loop *l)
+static void print_max(Printer *p, const Loop *l, bool first)
 {
     for (int i = 0; i < l->terms; i++) {
         int bind;
         const char *term = print_expr(p, l->term[i], &bind);
-        if (l->tag)
-            printer_line(p, "if (%s > s%d) { s%d = %s; k%d = %s; }", term, l->acc, l->acc, term, l->acc,
-                         print_expr(p, l->tag[i], &bind));
-        else
+        const char *tag = l->tag ? print_expr(p, l->tag[i], &bind) : NULL;
+        if (first && i == 0) {
+            printer_line(p, "float s%d = %s;", l->acc, term);
+            if (tag)
+                printer_line(p, "int k%d = %s;", l->acc, tag);
+        } else if (tag) {
+            printer_line(p, "if (%s > s%d) { s%d = %s; k%d = %s; }", term, l->acc, l->acc, term, l->acc, tag);
+        } else {
             printer_line(p, "if (%s > s%d) s%d = %s;", term, l->acc, l->acc, term);
+        }
     }
 }
 
@@ -335,14 +351,29 @@ static void print_store(Printer *p, const Loop *l)
     printer_line(p, "%s %s %s;", place, l->store.accumulate ? "+=" : "=", value);
 }
 
+/* An accumulator that no loop fills begins with its first terms. */
+static bool filled_at_once(const Loop *l)
+{
+    while (l && l->kind == LOOP_INIT)
+        l = l->next;
+    return l && l->kind == LOOP_UPDATE;
+}
+
 static void print_statements(Printer *p, bool *known, const Loop *l)
 {
+    unsigned unborn = 0;                         /* accumulators whose first update declares them */
     for (; l; l = l->next) {
-        switch (l->kind) {
-        case LOOP_FOR:    print_for(p, known, l); break;
-        case LOOP_INIT:   print_init(p, l); break;
-        case LOOP_UPDATE: (p->nest->reduce == REDUCE_SUM ? print_sum : print_max)(p, l); break;
-        case LOOP_STORE:  print_store(p, l); break;
+        if (l->kind == LOOP_FOR) {
+            print_for(p, known, l);
+        } else if (l->kind == LOOP_INIT && filled_at_once(l)) {
+            unborn |= 1u << l->acc;
+        } else if (l->kind == LOOP_INIT) {
+            print_init(p, l);
+        } else if (l->kind == LOOP_UPDATE) {
+            (p->nest->reduce == REDUCE_SUM ? print_sum : print_max)(p, l, unborn >> l->acc & 1);
+            unborn &= ~(1u << l->acc);
+        } else {
+            print_store(p, l);
         }
     }
 }
@@ -365,7 +396,7 @@ static void print_nest(Printer *p, Nest *nest)
     p->nest = nest;
     p->values = 0;
     name_axes(p);
-    bool bare = nest->loops && (nest->loops->kind != LOOP_FOR || nest->loops->clips) && p->kernel->nests > 1;
+    bool bare = nest->loops && (nest->loops->kind != LOOP_FOR || nest->loops->lows || nest->loops->highs) && p->kernel->nests > 1;
     if (bare) {                                  /* its locals must not meet another nest's */
         printer_line(p, "{");
         p->depth++;

@@ -33,7 +33,7 @@ const float *print_weights_file(const Program *p, size_t *bytes)
 static void numbers(Text *t, const float *value, int count)
 {
     for (int i = 0; i < count; i++) {
-        const char *separator = i == 0 ? "" : i % 8 == 0 ? ",\n    " : ", ";
+        const char *separator = i == 0 ? "" : i % 6 == 0 ? ",\n     " : ", ";
         if (isfinite(value[i]))
             text_add(t, "%s%af", separator, (double)value[i]);
         else

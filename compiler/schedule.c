@@ -64,10 +64,16 @@ static void bind_load(Expr *load, void *user)
     }
 }
 
+/* Between the peeled ends the tile axis crosses no border. */
+static bool in_force(const Schedule *s, const Clip *clip)
+{
+    return !(s->inside && clip->index.coef[s->tile_axis]);
+}
+
 static bool clipped(const Schedule *s, int axis)
 {
     for (int i = 0; i < s->clips; i++)
-        if (s->clip[i].axis == axis)
+        if (s->clip[i].axis == axis && in_force(s, &s->clip[i]))
             return true;
     return false;
 }
@@ -157,23 +163,25 @@ static int good_part(int extent, int low, int high)
     return high;
 }
 
-static void choose_unroll(Schedule *s, int *taps)
+/* Which reduction axes are written out; returns how many taps that makes. */
+static int choose_unroll(Schedule *s)
 {
-    *taps = 1;
+    int taps = 1;
     s->rolled = s->axes;
     s->part_axis = -1;
     for (int i = s->axes - 1; i >= s->parallel && !clipped(s, s->order[i]); i--) {
         int extent = s->nest->axis[s->order[i]].extent;
-        if (*taps * extent > UNROLL_WHOLE) {
-            if (*taps == 1) {
+        if (taps * extent > UNROLL_WHOLE) {
+            if (taps == 1) {
                 s->part_axis = s->order[i];
-                s->part = *taps = good_part(extent, UNROLL_PART / 2, UNROLL_PART);
+                s->part = taps = good_part(extent, UNROLL_PART / 2, UNROLL_PART);
             }
-            return;
+            break;
         }
-        *taps *= extent;
+        taps *= extent;
         s->rolled = i;
     }
+    return taps;
 }
 
 /* Equal tiles where they exist, else as equal as the extent allows. */
@@ -261,6 +269,22 @@ static Loop *append(Schedule *s, Loop ***tail, LoopKind kind)
     return l;
 }
 
+/* A bound that never binds is dropped, one that is constant becomes begin or end. */
+static void add_bound(Schedule *s, Loop *loop, bool low, Bound b)
+{
+    int least, most;
+    affine_range(&b.value, s->nest, &least, &most);
+    least /= b.divisor, most /= b.divisor;
+    if (low ? most <= loop->begin : least >= loop->end)
+        return;
+    if (least == most)
+        *(low ? &loop->begin : &loop->end) = least;
+    else if (low)
+        PUSH(s->c, loop->low, loop->lows) = b;
+    else
+        PUSH(s->c, loop->high, loop->highs) = b;
+}
+
 /* index = rest + coef * axis must lie in [0, extent):
  *   coef > 0: axis from ceil(-rest / coef) to floor((extent - 1 - rest) / coef) + 1
  *   coef < 0: axis from ceil((rest - extent + 1) / -coef) to floor(rest / -coef) + 1
@@ -279,8 +303,8 @@ static void set_bounds(Schedule *s, Loop *loop, const Clip *clip)
         low = affine_sum(rest, affine_constant(1 - clip->extent));
         high = rest;
     }
-    loop->low[loop->clips] = (Bound){affine_sum(low, affine_constant(coef - 1)), coef};
-    loop->high[loop->clips++] = (Bound){affine_sum(high, affine_constant(coef)), coef};
+    add_bound(s, loop, true, (Bound){affine_sum(low, affine_constant(coef - 1)), coef});
+    add_bound(s, loop, false, (Bound){affine_sum(high, affine_constant(coef)), coef});
 }
 
 static Loop *append_for(Schedule *s, Loop ***tail, int axis, int begin, int end, int step)
@@ -290,10 +314,8 @@ static Loop *append_for(Schedule *s, Loop ***tail, int axis, int begin, int end,
     l->begin = begin;
     l->end = end;
     l->step = step;
-    l->low = NEW_ARRAY(s->c, Bound, MAX_CLIPS);
-    l->high = NEW_ARRAY(s->c, Bound, MAX_CLIPS);
     for (int i = 0; i < s->clips; i++)
-        if (s->clip[i].axis == axis && !(s->inside && s->clip[i].index.coef[s->tile_axis]))
+        if (s->clip[i].axis == axis && in_force(s, &s->clip[i]))
             set_bounds(s, l, &s->clip[i]);
     return l;
 }
@@ -352,7 +374,11 @@ static void build_reduction(Schedule *s, Loop ***tail, int depth, int tile)
     if (axis != s->part_axis) {
         Loop *l = append_for(s, tail, axis, 0, extent, 1);
         Loop **body = &l->body;
+        s->fixed[axis] = l->end - l->begin == 1 && !l->lows && !l->highs;    /* clipped to one tap */
+        s->offset[axis] = s->fixed[axis] ? l->begin : 0;
         build_reduction(s, &body, depth + 1, tile);
+        s->fixed[axis] = false;
+        s->offset[axis] = 0;
         return;
     }
     int whole = extent / s->part * s->part;
@@ -410,10 +436,13 @@ static void build(Schedule *s, Loop ***tail, int depth)
     if (s->parallel == 0) {
         build_tile(s, tail, 1);
     } else if (depth == s->parallel - 1) {
+        choose_unroll(s);
         build_segment(s, tail, 0, s->peel_begin, 1);
         s->inside = true;
+        choose_unroll(s);
         build_segment(s, tail, s->peel_begin, s->peel_end, s->tile);
         s->inside = false;
+        choose_unroll(s);
         build_segment(s, tail, s->peel_end, s->nest->axis[s->tile_axis].extent, 1);
     } else {
         Loop *l = append_for(s, tail, s->order[depth], 0, s->nest->axis[s->order[depth]].extent, 1);
@@ -447,17 +476,17 @@ static const char *describe(const Schedule *s)
 static void schedule_nest(Context *c, Nest *nest)
 {
     Schedule s = {.c = c, .nest = nest, .tile_axis = -1};
-    int taps;
     nest->store.address = layout_address(nest->store.node, nest->store.index);
     nest_loads(nest, bind_load, &s);
     assign_clips(&s);
     collapse(&s);
     choose_order(&s);
-    choose_unroll(&s, &taps);
-    choose_tile(&s, taps);
+    choose_tile(&s, choose_unroll(&s));
     choose_peel(&s);
     Loop **tail = &nest->loops;
     build(&s, &tail, 0);
+    s.inside = s.tile_axis >= 0;
+    choose_unroll(&s);
     nest->schedule = describe(&s);
 }
 
