@@ -122,7 +122,7 @@ Picture picture_decode(Context *c, const char *path, int height, int width)
         return png_decode(c, &f);
     if (f.length >= 3 && memcmp(f.data, "\xff\xd8\xff", 3) == 0)
         return jpeg_decode(c, &f);
-    if (f.length >= 3 && f.data[0] == 'P' && strchr("2356", f.data[1]) && is_space(f.data[2]))
+    if (f.length >= 3 && f.data[0] == 'P' && memchr("2356", f.data[1], 4) && is_space(f.data[2]))
         return pnm_decode(c, &f);
     fail(c, STATUS_INPUT, "%s: found %zu bytes that are no picture, expected PNG, JPEG, PGM or PPM",
          path, f.length);

@@ -90,8 +90,9 @@ START_TEST(other_headers)
     }
 
     unsigned char file[1024];
-    size_t length = make(file, "{\"conv1.weight\":{\"dtype\":\"F32\",\"shape\":[1,1,2,2],\"data_offsets\":[8,24]},"
-                               "\"conv1.bias\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", 24);
+    size_t length = make(file,
+        "{\"conv1.weight\":{\"dtype\":\"F32\",\"shape\":[1,1,2,2],\"data_offsets\":[8,24]},"
+        "\"conv1.bias\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", 24);
     memcpy(file + length - 24, bits, 24);
     put(in_folder("x"), file, length);
     float flat[6];
@@ -138,15 +139,16 @@ START_TEST(lies)
         {BIAS_AS("\"F32\"", "[2]", "[24,16]"), 24, "conv1.bias: data_offsets: found 24 to 16"},
         {BIAS_AS("\"F32\"", "[2]", "[-8,0]"), 24, "conv1.bias: data_offsets: found -8 to 0"},
         {BIAS_AS("\"F32\"", "[2]", "[16,9223372036854775807]"), 24, "conv1.bias: data_offsets"},
-        {BIAS_AS("\"F32\"", "[2]", "[12,20]"), 20, "conv1.bias: data_offsets: found a begin of 12, expected 16"},
-        {BIAS_AS("\"F32\"", "[2]", "[20,28]"), 28, "conv1.bias: data_offsets: found a begin of 20, expected 16"},
+        {BIAS_AS("\"F32\"", "[2]", "[12,20]"), 20, "found a begin of 12, expected 16"},
+        {BIAS_AS("\"F32\"", "[2]", "[20,28]"), 28, "found a begin of 20, expected 16"},
     };
     for (size_t i = 0; i < sizeof lie / sizeof *lie; i++) {
         put_weights(in_folder("x"), lie[i].header, lie[i].bytes);
         assert_refuses(read_weights, in_folder("x"), lie[i].part);
     }
     put(in_folder("x"), "\xff\xff\xff\xff\xff\xff\xff\xff{}", 10);
-    assert_refuses(read_weights, in_folder("x"), "found a length of 18446744073709551615, expected at most 2");
+    assert_refuses(read_weights, in_folder("x"),
+                   "found a length of 18446744073709551615, expected at most 2");
     put(in_folder("x"), "\3\0\0\0\0\0\0\0{}", 10);
     assert_refuses(read_weights, in_folder("x"), "found a length of 3, expected at most 2");
     put(in_folder("x"), "\2", 1);
