@@ -36,31 +36,37 @@ static const char *position(const Program *p, const char *where)
 
 typedef enum Signature { FORWARD, BACKWARD, LOSS } Signature;
 
-static void add_argument(Text *t, bool call, const char *type, const char *name)
+static void add_argument(const Program *p, Text *t, const char *type, const char *name)
 {
-    text_add(t, "%s%s%s", t->length ? ", " : "", call ? "" : type, name);
+    printer_argument_list(t, 4, format(p->c, "%s%s", type, name));
+}
+
+/* The list behind a function's name: on the same line if it is short. */
+static const char *broken(const Program *p, const Text *t)
+{
+    return t->length > 60 ? format(p->c, "\n    %s", t->data) : t->data;
 }
 
 static const char *arguments(const Program *p, Signature kind)
 {
     Text t = {.c = p->c};
-    add_argument(&t, false, format(p->c, "%s%s_params *", kind == BACKWARD ? "" : "const ", p->prefix), "params");
+    add_argument(p, &t, format(p->c, "%s%s_params *", kind == BACKWARD ? "" : "const ", p->prefix), "params");
     for (int i = 0; i < p->net->inputs; i++) {
         const Input *in = p->net->input[i];
         if (kind != FORWARD || !in->loss_only)
-            add_argument(&t, false, in->dtype == I32 ? "const int32_t *" : "const float *", in->c_name);
+            add_argument(p, &t, in->dtype == I32 ? "const int32_t *" : "const float *", in->c_name);
     }
     for (int i = 0; kind == FORWARD && i < p->outputs; i++)
-        add_argument(&t, false, "float *", p->output[i].node->storage->name);
+        add_argument(p, &t, "float *", p->output[i].node->storage->name);
     if (kind == BACKWARD)
-        add_argument(&t, false, format(p->c, "%s_params *", p->prefix), "grad");
+        add_argument(p, &t, format(p->c, "%s_params *", p->prefix), "grad");
     for (int i = 0; kind == BACKWARD && p->options.input_grad && i < p->net->inputs; i++)
         if (!p->net->input[i]->loss_only && p->net->input[i]->dtype == F32)
-            add_argument(&t, false, "float *", format(p->c, "%s_grad", p->net->input[i]->c_name));
-    add_argument(&t, false, "void *", "workspace");
+            add_argument(p, &t, "float *", format(p->c, "%s_grad", p->net->input[i]->c_name));
+    add_argument(p, &t, "void *", "workspace");
     if (kind == BACKWARD && p->seeded)
-        add_argument(&t, false, "uint64_t ", "seed");
-    return t.data;
+        add_argument(p, &t, "uint64_t ", "seed");
+    return broken(p, &t);
 }
 
 /* -- the header -- */
@@ -241,13 +247,14 @@ static const char *call(const Program *p, const Function *f, const Kernel *k, co
         if (f->packs && k->storage[i]->param && !k->storage[i]->param->derived)
             from = true;
         else
-            add_argument(&t, true, "", argument(p, k->storage[i]));
+            printer_argument_list(&t, 8, argument(p, k->storage[i]));
     }
     if (from)
-        add_argument(&t, true, "", "from");
+        printer_argument_list(&t, 8, "from");
     if (kernel_seeded(k))
-        add_argument(&t, true, "", "seed");
-    return format(p->c, "    %s(%s);\n", name, t.data);
+        printer_argument_list(&t, 8, "seed");
+    const char *line = strlen(name) + t.length > 90 && !strchr(t.data, '\n') ? "\n        " : "";
+    return format(p->c, "    %s(%s%s);\n", name, strchr(t.data, '\n') ? "\n        " : line, t.data);
 }
 
 static bool used(const Function *f, Place place, const char *name)
@@ -328,16 +335,16 @@ static void backward(File *file)
     for (int i = 0; i < p->fields; i++)
         text_add(file->t, "    %s_fill(grad->%s, %d, 0.0f);\n", p->prefix, p->field[i].name, p->field[i].count);
     Text t = {.c = p->c};
-    add_argument(&t, true, "", "params");
+    printer_argument_list(&t, 8, "params");
     for (int i = 0; i < p->net->inputs; i++)
-        add_argument(&t, true, "", p->net->input[i]->c_name);
-    add_argument(&t, true, "", "grad");
+        printer_argument_list(&t, 8, p->net->input[i]->c_name);
+    printer_argument_list(&t, 8, "grad");
     for (int i = 0; p->options.input_grad && i < p->net->inputs; i++)
         if (!p->net->input[i]->loss_only && p->net->input[i]->dtype == F32)
-            add_argument(&t, true, "", format(p->c, "%s_grad", p->net->input[i]->c_name));
-    add_argument(&t, true, "", "workspace");
+            printer_argument_list(&t, 8, format(p->c, "%s_grad", p->net->input[i]->c_name));
+    printer_argument_list(&t, 8, "workspace");
     if (p->seeded)
-        add_argument(&t, true, "", "seed");
+        printer_argument_list(&t, 8, "seed");
     text_add(file->t, "    return %s_accumulate(%s);\n}\n", p->prefix, t.data);
 }
 

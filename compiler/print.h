@@ -32,6 +32,8 @@ typedef struct Printer {
 
 /* One indented line. */
 void printer_line(Printer *p, const char *text, ...) __attribute__((format(printf, 2, 3)));
+/* One more argument, on a line of its own where it does not fit. */
+void printer_argument_list(Text *t, int indent, const char *argument);
 const char *printer_argument(Printer *p, const Storage *s);
 /* The pointer that serves an address, or NULL; *base: the constant it points at. */
 const char *printer_pointer(Printer *p, const Storage *s, const Affine *address, int *base);

@@ -19,6 +19,16 @@ void printer_line(Printer *p, const char *text, ...)
     va_end(args);
 }
 
+void printer_argument_list(Text *t, int indent, const char *argument)
+{
+    const char *line = t->length ? strrchr(t->data, '\n') : NULL;
+    size_t used = t->length ? strlen(line ? line : t->data) : 0;
+    if (t->length && used + strlen(argument) > LINE - 8)
+        text_add(t, ",\n%*s%s", indent, "", argument);
+    else
+        text_add(t, "%s%s", t->length ? ", " : "", argument);
+}
+
 /* -- names -- */
 
 static bool taken_by_loops(const Kernel *k, const char *name)
@@ -277,9 +287,14 @@ static void declare_bounds(Printer *p, const bool *known, const Loop *l)
 
 static void print_block(Printer *p, bool *known, int axis, const Loop *body);
 
-static void print_for(Printer *p, bool *known, const Loop *l)
+/* A loop that runs once is a block, and not even that where nothing else stands. */
+static void print_for(Printer *p, bool *known, const Loop *l, bool alone)
 {
     const char *v = p->axis[l->axis];
+    if (runs_once(l) && alone) {
+        print_block(p, known, -1, l->body);
+        return;
+    }
     if (runs_once(l)) {
         printer_line(p, "{");
     } else if (l->lows || l->highs) {
@@ -361,10 +376,11 @@ static bool filled_at_once(const Loop *l)
 
 static void print_statements(Printer *p, bool *known, const Loop *l)
 {
+    const Loop *first = l;
     unsigned unborn = 0;                         /* accumulators whose first update declares them */
     for (; l; l = l->next) {
         if (l->kind == LOOP_FOR) {
-            print_for(p, known, l);
+            print_for(p, known, l, l == first && !l->next);
         } else if (l->kind == LOOP_INIT && filled_at_once(l)) {
             unborn |= 1u << l->acc;
         } else if (l->kind == LOOP_INIT) {
@@ -396,7 +412,9 @@ static void print_nest(Printer *p, Nest *nest)
     p->nest = nest;
     p->values = 0;
     name_axes(p);
-    bool bare = nest->loops && (nest->loops->kind != LOOP_FOR || nest->loops->lows || nest->loops->highs) && p->kernel->nests > 1;
+    const Loop *l = nest->loops;
+    bool looped = l && l->kind == LOOP_FOR && !l->lows && !l->highs && !runs_once(l);
+    bool bare = !looped && p->kernel->nests > 1;
     if (bare) {                                  /* its locals must not meet another nest's */
         printer_line(p, "{");
         p->depth++;
@@ -452,14 +470,6 @@ static bool shared(const Kernel *k, const Storage *s)
     return false;
 }
 
-/* On one line where they fit, else on lines of their own. */
-static void add_argument(Text *t, const char *argument)
-{
-    const char *line = t->length ? strrchr(t->data, '\n') : NULL;
-    size_t used = t->length ? strlen(line ? line : t->data) : 0;
-    text_add(t, "%s%s", !t->length ? "" : used + strlen(argument) > LINE - 8 ? ",\n    " : ", ", argument);
-}
-
 static const char *print_arguments(Printer *p)
 {
     const Kernel *k = p->kernel;
@@ -471,13 +481,13 @@ static const char *print_arguments(Printer *p)
             from = true;
             continue;
         }
-        add_argument(&t, format(p->c, "%s%s *%s%s", i ? "const " : "", type_name(s->dtype),
-                                shared(k, s) ? "" : "CNNC_RESTRICT ", printer_argument(p, s)));
+        printer_argument_list(&t, 4, format(p->c, "%s%s *%s%s", i ? "const " : "", type_name(s->dtype),
+                                            shared(k, s) ? "" : "CNNC_RESTRICT ", printer_argument(p, s)));
     }
     if (from)
-        add_argument(&t, format(p->c, "const %s_source *from", p->prefix));
+        printer_argument_list(&t, 4, format(p->c, "const %s_source *from", p->prefix));
     if (kernel_seeded(k))
-        add_argument(&t, "uint64_t seed");
+        printer_argument_list(&t, 4, "uint64_t seed");
     return t.length > LINE / 2 ? format(p->c, "\n    %s", t.data) : t.data;
 }
 
