@@ -534,6 +534,9 @@ struct Kernel {
 /* For ops: open a nest whose result is node n (or what is fused behind it). */
 Nest *nest_open(Lower *l);
 Affine nest_axis(Nest *nest, const char *name, int extent, bool reduce);
+/* An axis for every dim of n, called n, c, d, h, w (i, j, k ... without a batch). */
+void nest_axes(Nest *nest, const Node *n, Affine *index);
+const char *axis_name(const Node *n, int d);
 /* Closes it: term reduced by kind, result stored at `index` of n with the epilogue. */
 void nest_close(Lower *l, Node *n, Nest *nest, ReduceKind kind, Expr *term, Expr *tag, const Affine *index);
 

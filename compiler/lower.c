@@ -166,6 +166,21 @@ Affine nest_axis(Nest *nest, const char *name, int extent, bool reduce)
     return a;
 }
 
+const char *axis_name(const Node *n, int d)
+{
+    static const char *const plain[] = {"i", "j", "k", "l", "p", "q"};
+    static const char *const spatial[] = {"t", "d", "h", "w"};
+    if (!n->batched)
+        return plain[d];
+    return d == 0 ? "n" : d == 1 ? "c" : spatial[4 - (n->shape.rank - d)];
+}
+
+void nest_axes(Nest *nest, const Node *n, Affine *index)
+{
+    for (int d = 0; d < n->shape.rank; d++)
+        index[d] = nest_axis(nest, axis_name(n, d), n->shape.dim[d], false);
+}
+
 static bool accumulates(const Function *f, const Node *n)
 {
     for (int i = 0; i < f->graph->roots; i++)
@@ -199,11 +214,9 @@ void nest_close(Lower *l, Node *n, Nest *nest, ReduceKind kind, Expr *term, Expr
 
 static void lower_pointwise(Lower *l, Node *n)
 {
-    static const char *const names[MAX_RANK] = {"i0", "i1", "i2", "i3", "i4", "i5"};
     Nest *nest = nest_open(l);
     Affine index[MAX_RANK];
-    for (int d = 0; d < n->shape.rank; d++)
-        index[d] = nest_axis(nest, d == 0 && n->batched ? "n" : names[d], n->shape.dim[d], false);
+    nest_axes(nest, n, index);
     store(l, nest, n->op->element(l, n, index), index);
 }
 

@@ -159,21 +159,6 @@ Node *bias_param(Call *call, const Arg *literal, int count, int fan_in, bool tra
 
 /* -- indices -- */
 
-const char *axis_name(const Node *n, int d)
-{
-    static const char *const plain[] = {"i", "j", "k", "l", "p", "q"};
-    static const char *const spatial[] = {"t", "d", "h", "w"};
-    if (!n->batched)
-        return plain[d];
-    return d == 0 ? "n" : d == 1 ? "c" : spatial[4 - (n->shape.rank - d)];
-}
-
-void nest_axes(Nest *nest, const Node *n, Affine *index)
-{
-    for (int d = 0; d < n->shape.rank; d++)
-        index[d] = nest_axis(nest, axis_name(n, d), n->shape.dim[d], false);
-}
-
 bool index_next(const Shape *s, int *index)
 {
     for (int d = s->rank - 1; d >= 0; d--) {

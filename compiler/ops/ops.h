@@ -28,10 +28,6 @@ int axis_of(const Call *call, const Arg *axis, const Node *x);
  * or the table given, whose shape must be this one. */
 Node *weight_param(Call *call, const Arg *literal, Shape shape, int fan_in, bool trainable);
 Node *bias_param(Call *call, const Arg *literal, int count, int fan_in, bool trainable);
-/* What loops over dim d of n are called: n, c, d, h, w; i, j, k... without a batch. */
-const char *axis_name(const Node *n, int d);
-/* Opens a loop axis for every dim of n: the nest of an output that needs no reduction, or its outer half. */
-void nest_axes(Nest *nest, const Node *n, Affine *index);
 /* The next index in C order; false behind the last one.  Position of an index in C order. */
 bool index_next(const Shape *s, int *index);
 int index_flat(const Shape *s, const int *index);
