@@ -19,7 +19,7 @@ void progress_show(Progress *p, int64_t done, double loss)
     p->drawn = now;
     double rate = (double)done / seconds, left = (double)(p->total - done) / rate;
     int filled = (int)(BAR * done / p->total);
-    fprintf(stderr, "\r[%.*s%*s] %3d %%  loss %.4f  %.0f/s  %.0f s left\033[K", filled,
+    fprintf(stderr, "\r[%.*s%*s] %3d %%  loss %.4g  %.0f/s  %.0f s left\033[K", filled,
             "########################", BAR - filled, "", (int)(100 * done / p->total), loss, rate, left);
     fflush(stderr);
 }

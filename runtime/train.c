@@ -53,10 +53,11 @@ void labels_check(Context *c, const Model *m, const Dataset *d)
     if (!label)
         fail(c, STATUS_INPUT, "%s: found no loss with labels, expected one made by cross_entropy",
              m->network);
-    if (label->dtype != I32 || shape_count(&label->shape) != label->shape.dim[0])
+    else if (label->dtype != I32 || shape_count(&label->shape) != label->shape.dim[0])
         fail(c, STATUS_INPUT, "%s: the loss reads \"%s\" of shape %s, a dataset has one class a sample",
              m->network, label->name, shape_text(c, &label->shape, true));
-    check_labels(c, d, label->classes);
+    else
+        check_labels(c, d, label->classes);
 }
 
 /* -------------------------------------------------------------------- one epoch */
@@ -159,8 +160,8 @@ static void run_epoch(void *argument)
         progress_show(&e->progress, first + count, e->sum / (first + count));
         if (finite && !isfinite(loss)) {
             progress_clear(&e->progress);
-            fprintf(stderr, "%s: the loss is %g in step %lld\n", m->network, (double)loss,
-                    (long long)m->steps);
+            fprintf(stderr, "%s: the loss is %s in step %lld\n", m->network,
+                    isnan(loss) ? "not a number" : "infinite", (long long)m->steps);
             finite = false;
         }
     }

@@ -203,6 +203,49 @@ START_TEST(errors_have_the_scripts_line)
 }
 END_TEST
 
+/* Everything libtcc makes is executed, and nothing is lost or read unset. */
+START_TEST(valgrind_finds_nothing)
+{
+    static const char script[] =
+        "local m = load_model(arg[1]):compile { batch = 2, jit = 'tcc' }\n"
+        "local x = { { { 1, 2 }, { 3, 4 } } }\n"
+        "m:forward { x, x, x }\n"
+        "m:backward({ x, x, x }, { 0, 1, 2 })\n"
+        "pcall(m.backward, m, x, 3)\n";
+    put(in_folder("net.lua"), NET, strlen(NET));
+    put(in_folder("script.lua"), script, strlen(script));
+    Run r = run("valgrind -q --error-exitcode=9 --leak-check=full --show-leak-kinds=all "
+                "--errors-for-leak-kinds=all build/cnnc run %s %s", in_folder("script.lua"), in_folder("net.lua"));
+    ck_assert_msg(r.status == 0 && !*r.err, "status %d: %s", r.status, r.err);
+    run_free(&r);
+}
+END_TEST
+
+/* They compare their results themselves; a pipe gets no progress bar. */
+START_TEST(experiments_run)
+{
+    static const char *const name[] = { "convolution", "vanishing" };
+    Run r = run("build/cnnc run graphs/experiments/%s.lua", name[_i]);
+    ck_assert_msg(r.status == 0 && !*r.err, "status %d: %s", r.status, r.err);
+    run_free(&r);
+}
+END_TEST
+
+START_TEST(no_progress_on_a_pipe)
+{
+    static const char script[] =
+        "local dir = '/usr/share/datasets/fashion-mnist/t10k-'\n"
+        "local d = data.idx(dir .. 'images-idx3-ubyte.gz', dir .. 'labels-idx1-ubyte.gz'):slice(1, 1000)\n"
+        "local m = load_model('graphs/lenet5.lua'):compile { batch = 64 }\n"
+        "local loss = m:fit(d, { optimizer = sgd { lr = 0.05, momentum = 0.9 } })\n"
+        "assert(loss < 2.31 and m:accuracy(d) > 0)\n";
+    put(in_folder("script.lua"), script, strlen(script));
+    Run r = run("build/cnnc run %s", in_folder("script.lua"));
+    ck_assert_msg(r.status == 0 && !*r.err && !*r.out, "status %d: %s", r.status, r.err);
+    run_free(&r);
+}
+END_TEST
+
 Suite *experiment_suite(void)
 {
     Suite *s = suite_create("experiment");
@@ -214,6 +257,9 @@ Suite *experiment_suite(void)
     tcase_add_test(t, training);
     tcase_add_test(t, wrong_options);
     tcase_add_test(t, errors_have_the_scripts_line);
+    tcase_add_test(t, valgrind_finds_nothing);
+    tcase_add_loop_test(t, experiments_run, 0, 2);
+    tcase_add_test(t, no_progress_on_a_pipe);
     suite_add_tcase(s, t);
     return s;
 }
