@@ -11,12 +11,32 @@
 
 enum { LINE = 100 };
 
+/* Where a statement of more than a line breaks: before its last operator that fits. */
+static size_t break_at(const char *text, size_t room)
+{
+    size_t at = 0;
+    for (size_t i = 1; text[i] && i < room; i++)
+        if (text[i - 1] == ' ' && strchr("+-*/?:", text[i]) && text[i + 1] == ' ')
+            at = i - 1;
+    return at;
+}
+
 void printer_line(Printer *p, const char *text, ...)
 {
     va_list args;
     va_start(args, text);
-    text_add(&p->text, "%*s%s\n", 4 * p->depth, "", vformat(p->c, text, args));
+    const char *rest = vformat(p->c, text, args);
     va_end(args);
+    int indent = 4 * p->depth;
+    while (!strchr(rest, '\n') && strlen(rest) + (size_t)indent > LINE + 10) {
+        size_t at = break_at(rest, (size_t)(LINE - indent));
+        if (!at)
+            break;
+        text_add(&p->text, "%*s%.*s\n", indent, "", (int)at, rest);
+        rest += at + 1;
+        indent = 4 * p->depth + 4;
+    }
+    text_add(&p->text, "%*s%s\n", indent, "", rest);
 }
 
 void printer_argument_list(Text *t, int indent, const char *argument)
