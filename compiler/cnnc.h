@@ -675,7 +675,7 @@ struct Program {
 Program *compile(Graph *net, const Options *options, FILE *emit);
 
 /* ------------------------------------------- print.c, print_kernel.c, print_expr.c,
- *                                              print_params.c
+ *                                  print_params.c, print_train.c, print_jit.c (print.h)
  * The only place that writes C. */
 
 bool kernel_seeded(const Kernel *k);         /* takes the dropout seed */

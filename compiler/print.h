@@ -50,12 +50,16 @@ const char *print_float(Context *c, double value);
 /* A kernel's argument list and body, without the name before it. */
 const char *print_kernel(Context *c, const char *prefix, const Function *f, const Kernel *k);
 
-/* print_params.c: initial values, pack, init, unpack, literal weights, optimisers. */
+/* print_params.c: where parameters come from. */
 void print_values(Text *t, const Program *p);    /* <prefix>_value: a parameter's element, from flat or seed */
-/* calls: fill the derived fields; weights_file: name of the file for large literal
- * weights, NULL to keep them in the text. */
+/* pack, init, literal weights.  calls: fill the derived fields; weights_file: name of
+ * the file for large literal weights, NULL to keep them in the text. */
 void print_pack(Text *t, const Program *p, const char *calls, const char *weights_file);
-void print_optimizers(Text *t, const Program *p);
+
+/* print_train.c: what training does to them. */
+void print_fields(Text *t, const Program *p);    /* table of fields, and access by number */
+void print_clear(Text *t, const Program *p);     /* statements: grad = 0 */
+void print_training(Text *t, const Program *p);  /* unpack, optimisers */
 
 /* print_jit.c: entry points with one signature for every model. */
 void print_jit_entries(Text *t, const Program *p);

@@ -1,5 +1,5 @@
-/* What the generated file does to parameters: initial values, pack, init, unpack,
- * literal weights, optimisers. */
+/* Where the generated file's parameters come from: initial values, pack, init,
+ * literal weights. */
 #include "print.h"
 
 #include <math.h>
@@ -121,7 +121,12 @@ void print_values(Text *t, const Program *p)
 static void take_function(Text *t, const Program *p, const char *calls)
 {
     text_add(t, "\nstatic void %s_take(%s_params *params, const %s_source *from)\n{\n", p->prefix, p->prefix, p->prefix);
-    for (int i = 0; i < p->fields; i++)
+    if (p->options.train)                        /* the struct is the state_dict */
+        text_add(t,
+                 "    for (int k = 0; k < %d; k++)\n        for (int i = 0; i < %s_field[k].count; i++)\n"
+                 "            %s_at(params, k)[i] = %s_value(from, k, i);\n",
+                 p->fields, p->prefix, p->prefix, p->prefix);
+    for (int i = 0; i < p->fields && !p->options.train; i++)
         if (!p->field[i].param->derived)
             text_add(t, "    for (int i = 0; i < %d; i++)\n        params->%s[i] = %s_value(from, %d, i);\n",
                      p->field[i].count, p->field[i].name, p->prefix, p->field[i].param->index);
@@ -144,17 +149,6 @@ static void empty_params(Text *t, const Program *p)
     const char *n = p->prefix;
     text_add(t, "\nvoid %s_pack(%s_params *params, const float *flat)\n{\n    (void)params;\n    (void)flat;\n}\n", n, n);
     text_add(t, "\nvoid %s_init(%s_params *params, uint64_t seed)\n{\n    (void)params;\n    (void)seed;\n}\n", n, n);
-    if (p->options.train)
-        text_add(t, "\nvoid %s_unpack(float *flat, const %s_params *params)\n{\n    (void)flat;\n    (void)params;\n}\n", n, n);
-}
-
-static void unpack(Text *t, const Program *p)
-{
-    text_add(t, "\nvoid %s_unpack(float *flat, const %s_params *params)\n{\n", p->prefix, p->prefix);
-    for (int i = 0; i < p->fields; i++)
-        text_add(t, "    for (int i = 0; i < %d; i++)\n        flat[%lld + i] = params->%s[i];\n", p->field[i].count,
-                 (long long)p->field[i].param->offset, p->field[i].name);
-    text_add(t, "}\n");
 }
 
 void print_pack(Text *t, const Program *p, const char *calls, const char *weights_file)
@@ -176,85 +170,4 @@ void print_pack(Text *t, const Program *p, const char *calls, const char *weight
     text_add(t, "\nvoid %s_init(%s_params *params, uint64_t seed)\n{\n", n, n);
     init_body(t, p, in_file);
     text_add(t, "}\n");
-    if (p->options.train)
-        unpack(t, p);
-}
-
-/* -- optimisers -- */
-
-static bool any_trainable(const Program *p)
-{
-    for (int i = 0; i < p->fields; i++)
-        if (p->field[i].param->trainable && !p->field[i].param->statistic)
-            return true;
-    return false;
-}
-
-static void for_trainable(Text *t, const Program *p, const char *state, const char *rest)
-{
-    for (int i = 0; i < p->fields; i++) {
-        const char *name = p->field[i].name;
-        if (!p->field[i].param->trainable || p->field[i].param->statistic)
-            continue;
-        text_add(t, "    %s_%s(params->%s, grad->%s, ", p->prefix, *state == 'm' ? "adam_field" : "sgd_field", name, name);
-        for (const char *s = state; *s; s++)     /* 'v': velocity; "mv": both moments */
-            text_add(t, "%s->%s, ", state[1] ? (*s == 'm' ? "m" : "v") : "velocity", name);
-        text_add(t, "%d, %s);\n", p->field[i].count, rest);
-    }
-}
-
-static void sgd(Text *t, const Program *p)
-{
-    const char *n = p->prefix;
-    const char *velocity = FAULT(p->c, FAULT_MOMENTUM) ? "d" : "momentum * velocity[i] + d";
-    if (any_trainable(p))
-        text_add(t,
-                 "\nstatic void %s_sgd_field(float *param, const float *grad, float *velocity, int count,\n"
-                 "    float lr, float momentum, float weight_decay)\n{\n"
-                 "    for (int i = 0; i < count; i++) {\n"
-                 "        const float d = grad[i] + weight_decay * param[i];\n"
-                 "        velocity[i] = %s;\n"
-                 "        param[i] -= lr * velocity[i];\n    }\n}\n", n, velocity);
-    text_add(t,
-             "\nvoid %s_sgd(%s_params *params, const %s_params *grad, %s_params *velocity,\n"
-             "    float lr, float momentum, float weight_decay)\n{\n", n, n, n, n);
-    if (!any_trainable(p))
-        text_add(t, "    (void)params, (void)grad, (void)velocity, (void)lr, (void)momentum, (void)weight_decay;\n");
-    for_trainable(t, p, "v", "lr, momentum, weight_decay");
-    text_add(t, "}\n");
-}
-
-/* Kingma and Ba, Adam, ICLR 2015, algorithm 1, with the corrections folded into the
- * step size and the root as PyTorch does. */
-static void adam(Text *t, const Program *p)
-{
-    const char *n = p->prefix;
-    if (any_trainable(p))
-        text_add(t,
-                 "\nstatic void %s_adam_field(float *param, const float *grad, float *m, float *v, int count,\n"
-                 "    float step_size, float root, float beta1, float beta2, float eps, float weight_decay)\n{\n"
-                 "    for (int i = 0; i < count; i++) {\n"
-                 "        const float d = grad[i] + weight_decay * param[i];\n"
-                 "        m[i] = beta1 * m[i] + (1.0f - beta1) * d;\n"
-                 "        v[i] = beta2 * v[i] + (1.0f - beta2) * d * d;\n"
-                 "        param[i] -= step_size * m[i] / (sqrtf(v[i]) / root + eps);\n    }\n}\n", n);
-    text_add(t,
-             "\nvoid %s_adam(%s_params *params, const %s_params *grad, %s_params *m, %s_params *v, int step,\n"
-             "    float lr, float beta1, float beta2, float eps, float weight_decay)\n{\n", n, n, n, n, n);
-    if (any_trainable(p)) {
-        text_add(t,
-                 "    const float step_size = (float)((double)lr / (1.0 - pow((double)beta1, (double)step)));\n"
-                 "    const float root = (float)sqrt(1.0 - pow((double)beta2, (double)step));\n");
-        for_trainable(t, p, "mv", "step_size, root, beta1, beta2, eps, weight_decay");
-    } else {
-        text_add(t, "    (void)params, (void)grad, (void)m, (void)v, (void)step, (void)lr;\n"
-                 "    (void)beta1, (void)beta2, (void)eps, (void)weight_decay;\n");
-    }
-    text_add(t, "}\n");
-}
-
-void print_optimizers(Text *t, const Program *p)
-{
-    sgd(t, p);
-    adam(t, p);
 }
