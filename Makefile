@@ -34,7 +34,7 @@ CHECK_LIBS = $(eval CHECK_LIBS := $$(shell pkg-config --libs check))$(CHECK_LIBS
 
 LANGUAGE := -std=gnu11 -Wall -Wextra -Werror -MMD -MP
 
-.PHONY: all deps test-deps test run-tests lint demo train run-demo bench install clean
+.PHONY: all deps test-deps test run-tests lint generated demo train run-demo bench install clean
 all: build/cnnc
 
 build/cnnc: $(OBJECTS)
@@ -104,6 +104,10 @@ build/.cppcheck: $(SOURCES) $(TESTS) $(wildcard compiler/*.h compiler/ops/*.h ru
 	    --suppress=missingIncludeSystem --suppress=ctunullpointer \
 	    --library=tests/cppcheck.cfg -DCNNC_FAULTS $(SOURCES) $(TESTS)
 	@touch $@
+
+# The committed output, whose differences show what a change of the emitter does.
+generated: build/cnnc
+	@generated/generate build/cnnc generated
 
 # ------------------------------------------------------------------------ demo
 
