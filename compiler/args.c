@@ -39,7 +39,7 @@ static const char *range_text(Context *c, const char *kind, double low, double h
 static double read_number(Reader *r, const ArgSpec *spec, int at)
 {
     double value = lua_type(r->L, at) == LUA_TNUMBER ? lua_tonumber(r->L, at) : NAN;
-    if (!isfinite(value) || value < spec->low || (spec->high != 0 && value > spec->high))
+    if (!isfinite((float)value) || value < spec->low || (spec->high != 0 && value > spec->high))
         refuse(r, spec->name, range_text(r->c, "a finite number", spec->low, spec->high), at);
     return value;
 }

@@ -51,7 +51,7 @@ static void check_outputs(const Graph *g, const Declared *d)
 static void check_loss(const Graph *g, const Node *n)
 {
     if (n->shape.rank > 0)
-        fail(g->c, STATUS_INPUT, "loss: expects one number, made by cross_entropy or mse, found a tensor of %s",
+        fail(g->c, STATUS_INPUT, "loss: expects one number made by cross_entropy or mse, found a tensor of %s",
              shape_text(g->c, &n->shape, n->batched));
 }
 
@@ -284,12 +284,12 @@ static void run_protected(void *argument)
     lua_pushcfunction(f->L, run);
     int status = lua_pcall(f->L, 0, 0, 1);
     f->c->handler = handler;
-    if (status == LUA_ERRMEM)
-        fail(f->c, STATUS_INPUT, "%s: needs too much memory", f->file);
-    if (status != LUA_OK)
-        fail(f->c, STATUS_INPUT, "%s", lua_type(f->L, -1) == LUA_TSTRING ? lua_tostring(f->L, -1) : f->file);
+    if (status == LUA_ERRRUN)
+        fail(f->c, STATUS_INPUT, "%s", lua_tostring(f->L, -1));
     if (f->stopped[0])
         fail(f->c, STATUS_INPUT, "%s: %s", f->file, f->stopped);
+    if (status != LUA_OK)                        /* sandbox_message itself found no room */
+        fail(f->c, STATUS_INPUT, "%s: needs too much memory", f->file);
     add_roots(f, f->model);
 }
 

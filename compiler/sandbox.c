@@ -274,7 +274,7 @@ static int guarded_pattern(lua_State *L)
     size_t length, pattern_length;
     luaL_checklstring(L, 1, &length);
     const char *pattern = luaL_checklstring(L, 2, &pattern_length);
-    double steps = (double)length + 1;
+    double steps = ((double)length + 1) * ((double)pattern_length + 1);
     for (int i = repetitions(pattern, pattern_length); i > 0 && steps <= PATTERN_LIMIT; i--)
         steps *= (double)length + 1;
     if (steps > PATTERN_LIMIT)
@@ -291,6 +291,27 @@ static int guarded_setmetatable(lua_State *L)
             return luaL_error(L, "setmetatable: __gc is not available in a network file");
         lua_pop(L, 1);
     }
+    return unguarded(L);
+}
+
+/* Upvalue: the file's message handler.  Lua calls handlers before it leaves the hook
+ * that raised the error, that is without a hook: not after a limit. */
+static int handle(lua_State *L)
+{
+    if (sandbox_frontend(L)->stopped[0])
+        return 1;
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_insert(L, 1);
+    lua_call(L, 1, 1);
+    return 1;
+}
+
+static int guarded_xpcall(lua_State *L)
+{
+    luaL_checktype(L, 2, LUA_TFUNCTION);
+    lua_pushvalue(L, 2);
+    lua_pushcclosure(L, handle, 1);
+    lua_replace(L, 2);
     return unguarded(L);
 }
 
@@ -327,7 +348,7 @@ int sandbox_libraries(lua_State *L)
 {
     static const Change basic[] = {
         {"collectgarbage", NULL}, {"dofile", NULL}, {"load", NULL}, {"loadfile", NULL}, {"warn", NULL},
-        {"print", print}, {"setmetatable", guarded_setmetatable}, {NULL, NULL}
+        {"print", print}, {"setmetatable", guarded_setmetatable}, {"xpcall", guarded_xpcall}, {NULL, NULL}
     };
     static const Change string[] = {
         {"dump", NULL}, {"rep", guarded_rep}, {"find", guarded_pattern}, {"match", guarded_pattern},
