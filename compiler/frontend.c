@@ -51,7 +51,7 @@ static void check_outputs(const Graph *g, const Declared *d)
 static void check_loss(const Graph *g, const Node *n)
 {
     if (n->shape.rank > 0)
-        fail(g->c, STATUS_INPUT, "loss: expects one number made by cross_entropy or mse, found a tensor of %s",
+        fail(g->c, STATUS_INPUT, "loss: expects one number made by cross_entropy or mse, found shape %s",
              shape_text(g->c, &n->shape, n->batched));
 }
 
@@ -103,10 +103,10 @@ static void check_model_keys(lua_State *L, Context *c)
 {
     const char *unknown = NULL;
     for (lua_pushnil(L); lua_next(L, 1); lua_pop(L, 1)) {
-        const char *key = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : NULL;
-        if (!key)
+        if (lua_type(L, -2) != LUA_TSTRING)
             fail(c, STATUS_INPUT, "entries are named: output, loss, name; found the key %s",
                  value_text(L, -2, c));
+        const char *key = lua_tostring(L, -2);
         bool known = strcmp(key, "output") == 0 || strcmp(key, "loss") == 0 || strcmp(key, "name") == 0;
         if (!known && (!unknown || strcmp(key, unknown) < 0))
             unknown = key;

@@ -86,7 +86,7 @@ static void receiver(Making *m)
     Node *x = tensor_at(m->L, 1);
     if (!x)
         refuse_operand(m, format(m->f->c, "a tensor before a colon, x:%s", m->name), 1);
-    if (x->shape.rank == 0)
+    else if (x->shape.rank == 0)
         fail(m->f->c, STATUS_INPUT, "a loss is one number; layers take tensors with dimensions");
     if (m->values > 2)
         fail(m->f->c, STATUS_INPUT, "expects one table of options, found %d values", m->values - 1);
