@@ -79,10 +79,11 @@ static void try_body(void *argument)
     t->reader(t->c, t->path);
 }
 
-/* In a context of its own; the message of a failure, or "" */
+/* In a context of its own; the message of a failure, or "".  No file stays open. */
 static void try_reader(Reader *reader, const char *path, char message[sizeof context.message])
 {
     Context c;
+    int open_files = files_in("/proc/self/fd");
     context_init(&c);
     message[0] = '\0';
     if (!attempt(&c, try_body, &(Try){&c, reader, path})) {
@@ -91,6 +92,7 @@ static void try_reader(Reader *reader, const char *path, char message[sizeof con
         strcpy(message, c.message);
     }
     context_free(&c);
+    ck_assert_int_eq(files_in("/proc/self/fd"), open_files);
 }
 
 void assert_reads(Reader *reader, const char *path)
