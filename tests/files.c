@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <zlib.h>
 
 /* Check's fixtures have no argument: what they share has to be static. */
@@ -14,11 +15,14 @@ static const char *folder;
 void files_setup(void)
 {
     context_init(&context);
-    folder = scratch_folder("files");
+    /* its own: two runs of the tests may go on at the same time */
+    folder = scratch_folder(format(&context, "files-%ld", (long)getpid()));
 }
 
 void files_teardown(void)
 {
+    Run r = run("rm -rf %s", folder);
+    run_free(&r);
     context_free(&context);
 }
 
