@@ -72,9 +72,10 @@ class OnnxRuntime {
 
   // As take_turn in turns.c.
   async turn() {
+    const end = performance.now() + slice
     const first = this.timed()
     const times = first >= slice ? [first] : []
-    for (const begin = performance.now(); times.length === 0 || performance.now() - begin < slice;) {
+    while (times.length === 0 || performance.now() < end) {
       times.push(this.timed())
     }
     return times

@@ -98,9 +98,8 @@ static double timed(const Contender *who)
  * and is not counted, unless it is so long that they do not matter. */
 static void take_turn(const Contender *who, double slice)
 {
-    double time[MAX_RUNS] = {timed(who)};
+    double end = milliseconds() + slice, time[MAX_RUNS] = {timed(who)};
     int runs = time[0] >= slice;
-    double end = milliseconds() + slice;
     while (runs == 0 || (runs < MAX_RUNS && milliseconds() < end))
         time[runs++] = timed(who);
     for (int i = 0; i < runs; i++)
