@@ -11,16 +11,16 @@
 
 /* -- a home for every root -- */
 
-typedef struct Landing { int *readers; bool *taken; } Landing;
+typedef struct Landing { int *readers, *roots; bool *taken; } Landing;     /* by node */
 
 /* A root is stored by its own kernel in its own place.  Leaves and aliases have no
- * kernel; a gradient that is added to what is there, or an updated statistic,
- * cannot be read back; two roots may want one node. */
+ * kernel; two roots may want one node; a gradient that is added to what is there, or
+ * an updated statistic, cannot be read back, not even by the copy for another root. */
 static bool needs_copy(const Root *root, const Landing *l)
 {
     bool readable = root->kind == ROOT_OUTPUT || root->kind == ROOT_LOSS;
     return (root->node->op->traits & (OP_LEAF | OP_ALIAS)) || l->taken[root->node->id] ||
-           (!readable && l->readers[root->node->id] > 0);
+           (!readable && (l->readers[root->node->id] > 0 || l->roots[root->node->id] > 1));
 }
 
 static Node *copy(Rewrite *r, Node *old, Node **in)
@@ -31,10 +31,13 @@ static Node *copy(Rewrite *r, Node *old, Node **in)
 static Graph *land(Graph *old)
 {
     Graph *g = graph_rewrite(old, copy, NULL);
-    Landing l = {NEW_ARRAY(g->c, int, g->nodes + 1), NEW_ARRAY(g->c, bool, g->nodes + 1)};
+    Landing l = {NEW_ARRAY(g->c, int, g->nodes + 1), NEW_ARRAY(g->c, int, g->nodes + 1),
+                 NEW_ARRAY(g->c, bool, g->nodes + 1)};
     for (int i = 0; i < g->nodes; i++)
         for (int k = 0; k < g->node[i]->ins; k++)
             l.readers[g->node[i]->in[k]->id]++;
+    for (int i = 0; i < g->roots; i++)
+        l.roots[g->root[i].node->id]++;
     for (int i = 0; i < g->roots; i++) {
         Root *root = &g->root[i];
         if (needs_copy(root, &l)) {

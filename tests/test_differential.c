@@ -146,6 +146,43 @@ START_TEST(compiled_code_agrees)
 }
 END_TEST
 
+/* -- networks that random ones seldom are -- */
+
+static void try_by_tcc(void *argument)
+{
+    const Trial *t = argument;
+    Context *c = t->oracle->program->c;
+    for (int train = 0; train < 2; train++) {
+        Code *code = code_open(trial_compile(c, &t->network, train, target_find("generic"), NULL), JIT_TCC);
+        const char *message = (train ? trial_train : trial_infer)(t, c, code);
+        ck_assert_msg(!message, "%s", message);
+        code->close(code);
+    }
+}
+
+static const char *const rare[] = {
+    /* gradients that are one node: each is added to what its own parameter has */
+    "local x = input { 4 }\nlocal y = x:linear { 3 } + x:linear { 3 }\n"
+    "return model { output = y, loss = y:mse() }\n",
+    /* an input that the loss does not depend on */
+    "local x, z = input { 4 }, input { 2, 3, name = \"idle\" }\nlocal y = x:linear { 3 }\n"
+    "return model { output = { y = y, z = z:tanh() }, loss = y:mse() }\n",
+    /* a batch norm that the loss does not see moves its statistics nevertheless */
+    "local x = input { 3, 4 }\nlocal y, z = x:conv1d { 2, kernel = 3 }, x:batchnorm()\n"
+    "return model { output = { y = y, z = z }, loss = y:mse() }\n",
+    /* parameters that no output needs */
+    "local x = input { 4 }\nlocal y = x:linear { 3 }\nreturn model { output = x * 2, loss = y:mse() }\n",
+};
+
+START_TEST(rare_networks_agree)
+{
+    Trial t;
+    ck_assert_ptr_null(trial_open(&t, &(Network){rare[_i], 2, (uint64_t)_i}));
+    ck_assert_msg(attempt(&t.c, try_by_tcc, &t), "%s", t.c.message);
+    trial_close(&t);
+}
+END_TEST
+
 /* -- running statistics: the one result that no gradient check sees -- */
 
 enum { N = 4, C = 3, L = 5 };
@@ -192,6 +229,7 @@ Suite *differential_suite(void)
     printf("random networks: CNNC_SEED=%llu\n", (unsigned long long)base_seed());
     tcase_set_timeout(agree, 300);
     tcase_add_loop_test(agree, compiled_code_agrees, 0, (count + CHUNK - 1) / CHUNK);
+    tcase_add_loop_test(agree, rare_networks_agree, 0, sizeof rare / sizeof *rare);
     tcase_add_test(statistics, running_statistics_by_definition);
     suite_add_tcase(s, agree);
     suite_add_tcase(s, statistics);
