@@ -19,7 +19,7 @@ TEST_DEPS := check valgrind clang cppcheck g++
 
 # ------------------------------------------------------------------- sources
 
-SOURCES := $(wildcard compiler/*.c compiler/ops/*.c runtime/*.c)
+SOURCES := $(wildcard compiler/*.c compiler/*/*.c runtime/*.c)
 TESTS := $(wildcard tests/*.c)
 OBJECTS := $(SOURCES:%.c=build/%.o)
 TEST_OBJECTS := $(patsubst %.c,build/test/%.o,$(filter-out compiler/main.c,$(SOURCES)) $(TESTS))
@@ -96,7 +96,7 @@ run-tests: build/cnnc build/tests lint
 lint: build/.cppcheck
 
 # ctunullpointer: across files cppcheck does not see the conditions that guard a call.
-build/.cppcheck: $(SOURCES) $(TESTS) $(wildcard compiler/*.h compiler/ops/*.h runtime/*.h tests/*.h) \
+build/.cppcheck: $(SOURCES) $(TESTS) $(wildcard compiler/*.h compiler/*/*.h runtime/*.h tests/*.h) \
     tests/cppcheck.cfg
 	@echo "  lint  cppcheck"
 	@mkdir -p $(@D)

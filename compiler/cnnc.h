@@ -37,6 +37,9 @@ typedef struct Nest Nest;
 typedef struct Loop Loop;
 typedef struct Kernel Kernel;
 typedef struct Storage Storage;
+typedef struct Layout Layout;
+typedef struct Target Target;
+typedef struct Leaf Leaf;
 typedef struct Function Function;
 typedef struct Program Program;
 
@@ -151,7 +154,8 @@ struct Param {
     const float *literal;     /* INIT_LITERAL: count numbers */
     bool trainable;
     bool statistic;           /* a running statistic: written by training, not by optimisers */
-    bool derived;             /* no entry of the state_dict: computed by pack (hoist) */
+    bool derived;             /* no entry of the state_dict: computed by pack (hoist, layout) */
+    const Layout *layout;     /* of a derived one, once forward has chosen it */
     Layer *layer;
 };
 
@@ -465,7 +469,7 @@ Graph *fuse(Graph *g);                       /* a node of its own for every root
 /* --------------------------------------------------------------------- lower.c
  * Graph -> nests: loops without an order over accesses without an address. */
 
-enum { MAX_AXES = 14 };
+enum { MAX_AXES = 16 };
 
 /* constant + sum of coef[a] * axis a */
 struct Affine { int constant; int coef[MAX_AXES]; };
@@ -497,7 +501,13 @@ struct Expr {
     Expr *arg[3];
 };
 
-typedef struct Axis { const char *name; int extent; bool reduce; } Axis;
+typedef struct Axis {
+    const char *name;
+    int extent;
+    bool reduce;
+    int lanes;                /* > 0: the place within a block of so many, split off ... */
+    int outer, whole;         /* ... this axis, which had this extent */
+} Axis;
 
 enum { MAX_ACCS = 2 };
 typedef enum ReduceKind { REDUCE_SUM, REDUCE_MAX, REDUCE_ARGMAX } ReduceKind;
@@ -519,6 +529,8 @@ struct Nest {
     Expr *term;               /* what is summed or compared */
     Expr *tag;                /* ARGMAX: the int that names the winner */
     Store store;
+    int lane;                 /* the axis along which vectors lie (lanes.c), -1: none */
+    int valid;                /* of the last vector along it, so many lanes exist */
     Loop *loops;              /* set by schedule */
     const char *schedule;     /* the same, for people */
 };
@@ -554,18 +566,31 @@ Expr *expr_affine(Lower *l, Affine a);
 Expr *expr_call(Lower *l, Fn fn, Expr *a, Expr *b, Expr *c);
 Context *lower_context(Lower *l);
 
-Function *lower(Graph *g, const char *name);
+Function *lower(Graph *g, const char *name, const Target *target);
 Kernel *lower_node(Function *f, Node *n);    /* one stored node (layout adds copies) */
 
 /* Visits every load of an expression; of a nest's term, tag and value. */
 void expr_loads(Expr *e, void (*visit)(Expr *load, void *user), void *user);
 void nest_loads(Nest *nest, void (*visit)(Expr *load, void *user), void *user);
+/* Visits every affine of a nest: indices of loads and of the store, axis values. */
+void nest_affines(Nest *nest, void (*visit)(Affine *a, void *user), void *user);
+/* Axis becomes blocks of `lanes` and, as a new last axis, the place within one. */
+int nest_split(Nest *nest, int axis, int lanes);
 
-/* -------------------------------------------------------------------- layout.c
- * Where elements lie.  address = lead + sum of stride[d] * index[d], in elements;
- * rows of the innermost dim are `gap` zeros apart. */
+/* ------------------------------------------------------------------- storage.c
+ * The memory that a tensor lies in. */
 
-typedef struct Layout { int stride[MAX_RANK]; int lead, gap, elements; } Layout;
+/* address = lead + sum over the pieces of stride * (index[dim] / div % mod), in
+ * elements; mod 0: no limit.  Row-major order, channels in blocks of the target's
+ * lanes and packed weights are all of this form.  `rows` rows, `pitch` apart, are
+ * each followed by `gap` zeros. */
+typedef struct Piece { int dim, div, mod, stride; } Piece;
+struct Layout {
+    Piece piece[MAX_RANK + 3];
+    int pieces;
+    int lead, gap, pitch, rows;
+    int elements;             /* with gaps and padding lanes */
+};
 
 typedef enum Place {
     PLACE_WORKSPACE, PLACE_INPUT, PLACE_OUTPUT, PLACE_PARAM, PLACE_GRAD, PLACE_INPUT_GRAD
@@ -576,31 +601,78 @@ struct Storage {
     const char *name;         /* C identifier of the pointer */
     Shape shape;              /* of the node that it was made for */
     DType dtype;
-    Layout layout;
     const Param *param;       /* PARAM, GRAD */
     const Input *input;       /* INPUT, INPUT_GRAD */
     const Root *output;       /* OUTPUT */
-    bool plain;               /* seen in another shape, or the user's: no gaps possible */
-    int birth, death;         /* first and last kernel that touches it (plan) */
+    bool plain;               /* seen in another shape, or the user's: row-major, no gaps */
+    /* layout.c */
+    int gap;                  /* zeros wanted between the rows, in places of the last dim */
+    int lanes;                /* > 1: channels in blocks of so many */
+    int slack;                /* elements behind the last that may be read */
+    bool clear;               /* set to zero before it is written: padding lanes stay untouched (schedule) */
+    Layout layout;
+    /* plan.c */
+    int birth, death;         /* first and last kernel that touches it */
     Storage *shares;          /* lives in the memory of this one (in place), or NULL */
     int64_t offset;           /* WORKSPACE: in bytes */
 };
 
+void storage_assign(Function *f);            /* a storage for every stored node, leaf and alias */
+Storage *storage_new(Function *f, Place place, const char *name, const Node *n);
+
+/* -------------------------------------------------------------------- layout.c
+ * Where elements lie: gaps, blocks of channels, packed parameters. */
+
 void layout(Function *f);
 /* Element offset of an index of n from its storage's pointer. */
-Affine layout_address(const Node *n, const Affine *index);
+Affine layout_address(Context *c, const Nest *nest, const Node *n, const Affine *index);
+int layout_offset(const Layout *l, const int *index);        /* of one element */
+bool layout_packed(const Layout *l);         /* in blocks */
 /* Smallest and largest value of an index over the axes of a nest. */
 void affine_range(const Affine *a, const Nest *nest, int *low, int *high);
-int layout_rows(const Storage *s);           /* rows, each followed by a gap */
 
-/* ------------------------------------------------------------------ schedule.c
- * Nests -> loop trees.  Only this file knows what is legal. */
+/* --------------------------------------------------------------------- lanes.c
+ * Which axis of a nest runs along the lanes of a vector. */
+
+void lanes_choose(Function *f, Nest *nest);
+
+/* ------------------------------------------------- schedule/: schedule.c, tile.c
+ * Nests -> loop trees.  Only these files know what is legal. */
 
 /* value / divisor, rounded towards zero: a clipped loop runs from the largest low
  * to the smallest high (schedule.c shows why this rounding is right). */
 typedef struct Bound { Affine value; int divisor; } Bound;
 
-typedef enum LoopKind { LOOP_FOR, LOOP_INIT, LOOP_UPDATE, LOOP_STORE } LoopKind;
+typedef enum LoopKind { LOOP_FOR, LOOP_INIT, LOOP_UPDATE, LOOP_STORE, LOOP_LEAF } LoopKind;
+
+/* The innermost part of a vectorised reduction: `tile` times `vectors` accumulators
+ * of a vector each, filled over four loops (outer first),
+ *
+ *     acc[t][k] += a[t][k] * b[t][k]        (FMA)
+ *     acc[t][k] += a[t][k]                  (SUM; MAX likewise)
+ *     y[t][k] = clamp(scale * acc[t][k] + bias[k] + add[t][k])
+ *
+ * where an operand moves by fixed steps with t, k and the loops, and is a vector or
+ * one number for all lanes.  The second and third loop may be clipped: how often they
+ * run is an argument of the call. */
+typedef enum LeafKind { LEAF_FMA, LEAF_SUM, LEAF_MAX } LeafKind;
+enum { LEAF_LOOPS = 4 };
+
+typedef struct Operand {
+    const Node *node;         /* NULL: not there */
+    Affine address;
+    bool vector;
+    int t, k, step[LEAF_LOOPS];
+} Operand;
+
+struct Leaf {
+    LeafKind kind;
+    int tile, vectors;
+    int valid;                /* lanes of the last vector that are stored */
+    int count[LEAF_LOOPS];    /* 0: clipped, given by the call */
+    Operand a, b, bias, add, y;
+    float scale, low, high;
+};
 
 /* A statement.  Unrolled and tiled axis values are already in the expressions. */
 struct Loop {
@@ -616,6 +688,9 @@ struct Loop {
     Expr **term, **tag;       /* UPDATE: all are reduced, in order */
     int terms;
     Store store;
+    /* LEAF */
+    Leaf *leaf;
+    Loop *clip[LEAF_LOOPS];   /* bounds of its clipped loops (FOR, without a body), or NULL */
 };
 
 void schedule(Function *f);
@@ -626,6 +701,7 @@ void plan(Function *f);       /* offsets of all workspace buffers; in-place reus
 
 struct Function {
     Context *c;
+    const Target *target;
     bool packs;               /* computes derived fields from the flat parameters */
     const char *name;         /* "forward" */
     Graph *graph;
@@ -637,9 +713,14 @@ struct Function {
 /* --------------------------------------------------------------------- target.c
  * A row per target: what its C compiler is told, and later lanes and registers. */
 
-typedef struct Target { const char *name, *doc, *cflags; } Target;
+struct Target {
+    const char *name, *doc, *cflags;
+    int lanes;                /* floats in a vector; 1: scalar code */
+    int registers;            /* vectors */
+};
 const Target *target_find(const char *name);             /* NULL: unknown */
 const Target *target_list(int *count);
+const Target *target_level(const Target *t);             /* native: the row that it is on this machine */
 
 /* -------------------------------------------------------------------- compile.c
  * The pass list. */
@@ -679,7 +760,10 @@ Program *compile(Graph *net, const Options *options, FILE *emit);
  * The only place that writes C. */
 
 bool kernel_seeded(const Kernel *k);         /* takes the dropout seed */
-const char *print_source(Program *p, const char *header_name, bool jit);
+/* A file for a person's build; a library that cnnc loads; a text for libtcc, whose
+ * leaves are linked into cnnc.  The last two have no header and uniform entry points. */
+typedef enum PrintKind { PRINT_FILE, PRINT_LIBRARY, PRINT_HOSTED } PrintKind;
+const char *print_source(Program *p, const char *header_name, PrintKind kind);
 const char *print_header(Program *p);
 /* Literal weights too large for C text, to be written beside net.c as net.weights:
  * the struct, or for targets without an assembler of their own the flat form.  NULL:

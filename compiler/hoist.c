@@ -101,6 +101,6 @@ Graph *hoist(Graph *g, Graph **pack)
             root_add(&derived, (Root){.kind = ROOT_DERIVED, .node = value, .param = p});
         }
     }
-    *pack = derived.roots ? graph_rewrite(&derived, copy, NULL) : NULL;
+    *pack = graph_rewrite(&derived, copy, NULL);
     return graph_rewrite(g, visit, &h);
 }

@@ -1,11 +1,16 @@
 /* Where the elements of every tensor lie.
  *
- * Plain row-major order, but rows of the innermost spatial axis may be followed by
+ * Rows.  Row-major order, but rows of the innermost spatial axis may be followed by
  * a gap of zeros: one row's right border is the next row's left one, and a window
  * that leaves the row on either side reads zeros without a test.  The other axes
- * need no border: their loops are clipped (schedule).  A tensor whose memory is
- * the user's, or is also seen in another shape, cannot have gaps: whoever wants
- * them reads a copy. */
+ * need no border: their loops are clipped (schedule).
+ *
+ * Blocks.  For a target with vectors, activations hold their channels in blocks of
+ * its lanes, [C/lanes][H][W][lanes]: a pixel's block is one vector.  Lanes beyond C
+ * are zero.
+ *
+ * Memory that is the user's, or is also seen in another shape, is plain: whoever
+ * wants it otherwise reads a copy. */
 #include "cnnc.h"
 
 #include <limits.h>
@@ -15,212 +20,256 @@ void affine_range(const Affine *a, const Nest *nest, int *low, int *high)
 {
     *low = *high = a->constant;
     for (int i = 0; i < nest->axes; i++) {
-        int reach = a->coef[i] * (nest->axis[i].extent - 1);
+        const Axis *axis = &nest->axis[i];
+        int reach = a->coef[i] * (axis->extent - 1);
+        if (axis->lanes && a->coef[axis->outer] == a->coef[i] * axis->lanes)   /* the last block's rest is nowhere */
+            reach -= a->coef[i] * (nest->axis[axis->outer].extent * axis->lanes - axis->whole);
         *(reach < 0 ? low : high) += reach;
     }
 }
 
-/* -- storages -- */
+/* -- copies -- */
 
-static bool name_taken(const Function *f, const char *name)
-{
-    for (int i = 0; i < f->storages; i++)
-        if (strcmp(f->storage[i]->name, name) == 0)
-            return true;
-    return false;
-}
-
-/* "conv1" for what layer conv1 gives, "conv1_input_grad" for what it takes on the way. */
-static const char *workspace_name(Function *f, const Node *n)
-{
-    Context *c = f->c;
-    if (!n->layer)
-        return n->op->name;
-    const char *layer = c_identifier(c, n->layer->name), *op = n->op->name;
-    if (!name_taken(f, layer) && shape_equal(&n->shape, &n->layer->output->shape))
-        return layer;
-    const char *rest = strchr(op, '_');
-    if (rest && strncmp(layer, op, (size_t)(rest - op)) == 0)
-        op = rest + 1;
-    return format(c, "%s_%s", layer, op);
-}
-
-static Storage *storage_new(Function *f, Place place, const char *name, const Node *n)
-{
-    Storage *s = NEW(f->c, Storage);
-    const char *base = name;
-    for (int serial = 2; name_taken(f, name); serial++)
-        name = format(f->c, "%s_%d", base, serial);
-    s->place = place;
-    s->name = name;
-    s->shape = n->shape;
-    s->dtype = n->dtype;
-    s->plain = place != PLACE_WORKSPACE;
-    PUSH(f->c, f->storage, f->storages) = s;
-    return s;
-}
-
-static Storage *root_storage(Function *f, const Root *r)
-{
-    Storage *s;
-    switch (r->kind) {
-    case ROOT_OUTPUT:
-        s = storage_new(f, PLACE_OUTPUT, r->name, r->node);
-        s->output = r;
-        return s;
-    case ROOT_PARAM_GRAD:
-        s = storage_new(f, PLACE_GRAD, format(f->c, "%s_grad", r->param->c_name), r->node);
-        s->param = r->param;
-        return s;
-    case ROOT_INPUT_GRAD:
-        s = storage_new(f, PLACE_INPUT_GRAD, format(f->c, "%s_grad", r->input->c_name), r->node);
-        s->input = r->input;
-        return s;
-    case ROOT_UPDATE:                            /* the parameter itself, which the node also reads */
-        return NULL;
-    case ROOT_DERIVED:
-        s = storage_new(f, PLACE_PARAM, r->param->c_name, r->node);
-        s->param = r->param;
-        return s;
-    case ROOT_LOSS:
-        break;
-    }
-    return storage_new(f, PLACE_WORKSPACE, "loss", r->node);
-}
-
-static Storage *leaf_storage(Function *f, const Node *n)
-{
-    if (!n->param && !n->input)
-        return NULL;
-    Storage *s = storage_new(f, n->param ? PLACE_PARAM : PLACE_INPUT,
-                             n->param ? n->param->c_name : n->input->c_name, n);
-    s->param = n->param;
-    s->input = n->input;
-    return s;
-}
-
-static void assign_storages(Function *f)
-{
-    Graph *g = f->graph;
-    bool *live = graph_live(g);
-    for (int i = 0; i < g->nodes; i++)           /* the user's names first */
-        if (live[i] && g->node[i]->op->traits & OP_LEAF)
-            g->node[i]->storage = leaf_storage(f, g->node[i]);
-    for (int i = 0; i < g->roots; i++)
-        g->root[i].node->storage = root_storage(f, &g->root[i]);
-    for (int i = 0; i < g->roots; i++)
-        if (g->root[i].kind == ROOT_UPDATE)
-            g->root[i].node->storage = param_leaf(g, g->root[i].param)->storage;
-    for (int i = 0; i < g->nodes; i++) {
-        Node *n = g->node[i];
-        if (!live[i] || n->storage || n->inlined || (n->op->traits & OP_LEAF))
-            continue;
-        if (n->op->traits & OP_ALIAS) {
-            n->storage = n->in[0]->storage;
-            n->storage->plain = true;
-        } else {
-            n->storage = storage_new(f, PLACE_WORKSPACE, workspace_name(f, n), n);
-        }
-    }
-}
-
-/* -- gaps -- */
-
-typedef struct Gaps {
+typedef struct Copies {
     Function *f;
     Layer *layer;             /* of the reader */
     Nest *nest;
-    Node **copy;              /* by node: its copy with gaps, once made */
+    Node **copy;              /* by node: its copy in the workspace, once made */
     Kernel **kernel; int kernels;
-} Gaps;
+} Copies;
 
 /* The copy of n in the workspace, made in front of its first reader. */
-static Node *copy_of(Gaps *gaps, Node *n)
+static Node *copy_of(Copies *copies, Node *n)
 {
-    Node **copy = &gaps->copy[n->id];
+    Node **copy = &copies->copy[n->id];
     if (!*copy) {
-        Function *f = gaps->f;
-        f->graph->current = gaps->layer;
+        Function *f = copies->f;
+        f->graph->current = copies->layer;
         *copy = build_copy(f->graph, n);
         f->graph->current = NULL;
         (*copy)->storage = storage_new(f, PLACE_WORKSPACE, format(f->c, "%s_rows", n->storage->name), n);
-        PUSH(f->c, gaps->kernel, gaps->kernels) = lower_node(f, *copy);
+        PUSH(f->c, copies->kernel, copies->kernels) = lower_node(f, *copy);
     }
     return *copy;
 }
 
+/* -- gaps -- */
+
 /* A read that leaves its row needs a gap as wide as it leaves it. */
 static void want_gap(Expr *load, void *user)
 {
-    Gaps *gaps = user;
+    Copies *copies = user;
     Access *a = &load->load;
     int last = a->node->shape.rank - 1, low, high;
     if (!a->border || last < 0)
         return;
-    affine_range(&a->index[last], gaps->nest, &low, &high);
+    affine_range(&a->index[last], copies->nest, &low, &high);
     int width = a->node->shape.dim[last], gap = -low;
     if (high - (width - 1) > gap)
         gap = high - (width - 1);
     if (gap <= 0)
         return;
     if (a->node->storage->plain)
-        a->node = copy_of(gaps, a->node);
-    if (gap > a->node->storage->layout.gap)
-        a->node->storage->layout.gap = gap;
+        a->node = copy_of(copies, a->node);
+    if (gap > a->node->storage->gap)
+        a->node->storage->gap = gap;
 }
 
 static void find_gaps(Function *f)
 {
-    Gaps gaps = {.f = f, .copy = NEW_ARRAY(f->c, Node *, f->graph->nodes + 1)};
+    Copies copies = {.f = f, .copy = NEW_ARRAY(f->c, Node *, f->graph->nodes + 1)};
     for (int k = 0; k < f->kernels; k++) {
         Kernel *kernel = f->kernel[k];
-        gaps.layer = kernel->node->layer;
+        copies.layer = kernel->node->layer;
         for (int i = 0; i < kernel->nests; i++) {
-            gaps.nest = kernel->nest[i];
-            if (gaps.nest->reduces && gaps.nest->reduce == REDUCE_SUM)   /* zero is neutral */
-                expr_loads(gaps.nest->term, want_gap, &gaps);
+            copies.nest = kernel->nest[i];
+            if (copies.nest->reduces && copies.nest->reduce == REDUCE_SUM)   /* zero is neutral */
+                expr_loads(copies.nest->term, want_gap, &copies);
         }
-        PUSH(f->c, gaps.kernel, gaps.kernels) = kernel;
+        PUSH(f->c, copies.kernel, copies.kernels) = kernel;
     }
-    f->kernel = gaps.kernel;
-    f->kernels = gaps.kernels;
+    f->kernel = copies.kernel;
+    f->kernels = copies.kernels;
+}
+
+/* -- blocks of channels -- */
+
+/* The axis that must be split so that an index into blocked channels falls into
+ * block and lane; -1: none needs to be, -2: impossible. */
+static int axis_to_split(const Nest *nest, const Affine *channel, int lanes)
+{
+    int axis = -1;
+    for (int i = 0; i < nest->axes; i++) {
+        if (channel->coef[i] % lanes == 0 || nest->axis[i].extent == 1)
+            continue;
+        if (axis >= 0 || channel->coef[i] != 1 || channel->constant % lanes)
+            return -2;
+        axis = i;
+    }
+    return axis >= 0 && nest->axis[axis].lanes == lanes ? -1 : axis;
+}
+
+typedef struct Block { Nest *nest; bool split; } Block;
+
+static void block_access(Block *b, Storage *s, const Affine *index)
+{
+    if (s->lanes > 1) {
+        int axis = axis_to_split(b->nest, &index[1], s->lanes);
+        if (axis == -2)
+            s->lanes = 1;
+        else if (axis >= 0 && b->split)
+            nest_split(b->nest, axis, s->lanes);
+    }
+    for (int i = 0; i < s->layout.pieces; i++) {         /* a parameter, packed by its reader's choice */
+        const Piece *p = &s->layout.piece[i];
+        int axis = p->div > 1 ? axis_to_split(b->nest, &index[p->dim], p->div) : -1;
+        if (axis >= 0 && b->split)
+            nest_split(b->nest, axis, p->div);
+    }
+}
+
+static void block_load(Expr *load, void *user)
+{
+    block_access(user, load->load.node->storage, load->load.index);
+}
+
+static void visit_accesses(Function *f, bool split)
+{
+    for (int k = 0; k < f->kernels; k++)
+        for (int i = 0; i < f->kernel[k]->nests; i++) {
+            Block b = {f->kernel[k]->nest[i], split};
+            block_access(&b, b.nest->store.node->storage, b.nest->store.index);
+            nest_loads(b.nest, block_load, &b);
+        }
+}
+
+/* Few channels would leave most lanes idle: then rows are the better vectors. */
+static bool worth_blocks(const Storage *s, int lanes)
+{
+    return s->place == PLACE_WORKSPACE && !s->plain && s->dtype == F32 && s->shape.rank > 2 &&
+           s->shape.dim[1] * 10 >= lanes * 7;
+}
+
+static void find_blocks(Function *f)
+{
+    for (int i = 0; i < f->storages; i++)
+        f->storage[i]->lanes =
+            f->target->lanes > 1 && worth_blocks(f->storage[i], f->target->lanes) ? f->target->lanes : 1;
+    visit_accesses(f, false);                    /* what some access cannot follow becomes plain */
+    visit_accesses(f, true);
+}
+
+/* -- strides -- */
+
+static int extent_of(const Piece *p, const Shape *s)
+{
+    return p->mod ? p->mod : (s->dim[p->dim] + p->div - 1) / p->div;
+}
+
+static void choose_pieces(Storage *s)
+{
+    Layout *l = &s->layout;
+    for (int d = 0; d < s->shape.rank; d++)
+        l->piece[l->pieces++] = (Piece){.dim = d, .div = d == 1 && s->lanes > 1 ? s->lanes : 1};
+    if (s->lanes > 1)
+        l->piece[l->pieces++] = (Piece){.dim = 1, .div = 1, .mod = s->lanes};
+}
+
+/* Strides from the innermost piece outwards; the gap widens the rows. */
+static void place_elements(Function *f, Storage *s)
+{
+    Layout *l = &s->layout;
+    int last = s->shape.rank - 1;
+    int64_t stride = 1;
+    if (l->elements)                             /* as its reader has laid it out */
+        return;
+    l->rows = 1;
+    if (!l->pieces)
+        choose_pieces(s);
+    for (int i = l->pieces - 1; i >= 0; i--) {
+        Piece *p = &l->piece[i];
+        bool row = s->gap && p->dim == last && !p->mod;
+        p->stride = (int)stride;
+        stride *= extent_of(p, &s->shape) + (row ? s->gap : 0);
+        if (row) {
+            l->gap = s->gap * p->stride;
+            l->pitch = (int)stride;
+        } else if (l->gap) {
+            l->rows *= extent_of(p, &s->shape);
+        }
+        if (stride + l->gap + s->slack > INT_MAX)
+            fail(f->c, STATUS_INPUT, "%s: %s with %d zeros between the rows has more than 2^31 - 1 elements",
+                 s->name, shape_text(f->c, &s->shape, false), s->gap);
+    }
+    l->lead = l->gap;
+    l->elements = (int)stride + l->gap + s->slack;
 }
 
 /* -- addresses -- */
 
-int layout_rows(const Storage *s)
+/* index / div % mod, where the axes allow it exactly. */
+static Affine part(Context *c, const Nest *nest, const Affine *index, const Piece *p)
 {
-    int rank = s->shape.rank;
-    return rank ? shape_count(&s->shape) / s->shape.dim[rank - 1] : 1;
-}
-
-static void place_elements(Function *f, Storage *s)
-{
-    Layout *l = &s->layout;
-    int rank = s->shape.rank;
-    int64_t stride = 1;
-    for (int d = rank - 1; d >= 0; d--) {
-        l->stride[d] = (int)stride;
-        stride *= s->shape.dim[d] + (d == rank - 1 ? l->gap : 0);
-        if (stride + l->gap > INT_MAX)
-            fail(f->c, STATUS_INPUT, "%s: %s with %d zeros between the rows has more than 2^31 - 1 elements",
-                 s->name, shape_text(f->c, &s->shape, false), l->gap);
+    Affine quotient = {0}, rest = {0};
+    quotient.constant = index->constant / p->div - (index->constant % p->div < 0);
+    rest.constant = index->constant - quotient.constant * p->div;
+    for (int i = 0; i < MAX_AXES; i++) {
+        if (index->coef[i] % p->div == 0)
+            quotient.coef[i] = index->coef[i] / p->div;
+        else if (nest->axis[i].extent > 1)
+            rest.coef[i] = index->coef[i];
     }
-    l->lead = l->gap;
-    l->elements = (int)stride + l->gap;
+    int low, high;
+    affine_range(&rest, nest, &low, &high);
+    bool exact = low >= 0 && high < p->div;
+    if (p->mod) {
+        quotient.constant %= p->mod;
+        for (int i = 0; i < MAX_AXES; i++)
+            if (quotient.coef[i] % p->mod == 0)
+                quotient.coef[i] = 0;
+        affine_range(&quotient, nest, &low, &high);
+        exact &= low >= 0 && high < p->mod;
+    }
+    if (!exact)
+        fail(c, STATUS_FAULT, "layout: an index does not fall into blocks of %d", p->mod ? p->mod : p->div);
+    return quotient;
 }
 
-Affine layout_address(const Node *n, const Affine *index)
+Affine layout_address(Context *c, const Nest *nest, const Node *n, const Affine *index)
 {
     const Storage *s = n->storage;
     Affine address = affine_constant(s->layout.lead);
-    int stride = 1;                              /* of an alias: its own, without gaps */
+    if (shape_equal(&n->shape, &s->shape)) {
+        for (int i = 0; i < s->layout.pieces; i++) {
+            const Piece *p = &s->layout.piece[i];
+            address = affine_sum(address, affine_times(part(c, nest, &index[p->dim], p), p->stride));
+        }
+        return address;
+    }
+    int stride = 1;                              /* an alias: another shape of plain memory */
     for (int d = n->shape.rank - 1; d >= 0; d--) {
-        bool own = shape_equal(&n->shape, &s->shape);
-        address = affine_sum(address, affine_times(index[d], own ? s->layout.stride[d] : stride));
+        address = affine_sum(address, affine_times(index[d], stride));
         stride *= n->shape.dim[d];
     }
     return address;
+}
+
+int layout_offset(const Layout *l, const int *index)
+{
+    int offset = l->lead;
+    for (int i = 0; i < l->pieces; i++) {
+        int part = index[l->piece[i].dim] / l->piece[i].div;
+        offset += l->piece[i].stride * (l->piece[i].mod ? part % l->piece[i].mod : part);
+    }
+    return offset;
+}
+
+bool layout_packed(const Layout *l)
+{
+    for (int i = 0; i < l->pieces; i++)
+        if (l->piece[i].div > 1)
+            return true;
+    return false;
 }
 
 /* -- arguments -- */
@@ -240,17 +289,27 @@ static void visit_load(Expr *load, void *user)
     add_argument(user, load->load.node->storage);
 }
 
+static void list_arguments(Function *f, Kernel *kernel)
+{
+    Arguments a = {f, kernel};
+    add_argument(&a, kernel->node->storage);
+    for (int i = 0; i < kernel->nests; i++)
+        nest_loads(kernel->nest[i], visit_load, &a);
+    kernel->name = kernel->node->storage->name;
+}
+
 void layout(Function *f)
 {
-    assign_storages(f);
+    storage_assign(f);
     find_gaps(f);
+    find_blocks(f);
+    if (f->target->lanes > 1) {
+        for (int k = 0; k < f->kernels; k++)
+            for (int i = 0; i < f->kernel[k]->nests; i++)
+                lanes_choose(f, f->kernel[k]->nest[i]);
+    }
     for (int i = 0; i < f->storages; i++)
         place_elements(f, f->storage[i]);
-    for (int k = 0; k < f->kernels; k++) {
-        Arguments a = {f, f->kernel[k]};
-        add_argument(&a, f->kernel[k]->node->storage);
-        for (int i = 0; i < f->kernel[k]->nests; i++)
-            nest_loads(f->kernel[k]->nest[i], visit_load, &a);
-        f->kernel[k]->name = f->kernel[k]->node->storage->name;
-    }
+    for (int k = 0; k < f->kernels; k++)
+        list_arguments(f, f->kernel[k]);
 }

@@ -57,7 +57,7 @@ static bool in_place(Kernel *kernel, const Storage *from)
 {
     const Storage *to = kernel->node->storage;
     InPlace p = {.from = from, .legal = from->layout.elements == to->layout.elements &&
-                                        from->layout.gap == to->layout.gap};
+                                        from->layout.gap == to->layout.gap && !to->clear};
     for (int i = 0; i < kernel->nests && p.legal; i++) {
         p.nest = kernel->nest[i];
         nest_loads(kernel->nest[i], check_load, &p);

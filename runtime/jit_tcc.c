@@ -129,7 +129,7 @@ static void unload(Library *l)
 void jit_tcc_open(Code *code)
 {
     Program *p = code->program;
-    const char *source = print_source(p, NULL, true);
+    const char *source = print_source(p, NULL, PRINT_HOSTED);
     Tcc *t = NEW(p->c, Tcc);
     Library library = { symbol, unload, t };
 

@@ -83,7 +83,7 @@ static void make_text(Output *out)
         return;
     if (!out->files.header_name)
         out->files.header_name = format(out->c, "%s.h", p->prefix);
-    out->files.source = print_source(p, out->files.header_name, false);
+    out->files.source = print_source(p, out->files.header_name, PRINT_FILE);
     out->files.header = print_header(p);
     out->files.weights = print_weights_file(p, &out->files.weights_bytes);
     if (out->files.weights && !out->weights)
