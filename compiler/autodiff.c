@@ -64,6 +64,11 @@ static void propagate(Graph *g, Node *n, Node *dy, const bool *leads, Node **gra
     }
 }
 
+static Node *zeros(Graph *g, const Shape *batched)
+{
+    return build_broadcast(g, scalar_new(g, 0), batched, true);
+}
+
 static void add_gradient_roots(Graph *g, Node *const *gradient, int nodes, Wanted wanted)
 {
     Node **of_param = NEW_ARRAY(g->c, Node *, g->params), **of_input = NEW_ARRAY(g->c, Node *, g->inputs);
@@ -79,14 +84,19 @@ static void add_gradient_roots(Graph *g, Node *const *gradient, int nodes, Wante
     for (int p = 0; p < g->params; p++)
         if (of_param[p])
             root_add(g, (Root){.kind = ROOT_PARAM_GRAD, .node = of_param[p], .param = g->param[p]});
-    for (int i = 0; i < g->inputs; i++)
-        if (of_input[i])
-            root_add(g, (Root){.kind = ROOT_INPUT_GRAD, .node = of_input[i], .input = g->input[i]});
+    for (int i = 0; i < g->inputs; i++) {
+        Input *in = g->input[i];
+        if (wanted.inputs && in->dtype == F32 && !in->loss_only)
+            root_add(g, (Root){.kind = ROOT_INPUT_GRAD, .node = of_input[i] ? of_input[i] : zeros(g, &in->shape),
+                               .input = in});
+    }
 }
 
 /* In: a graph in training mode with a loss.  Out: a copy whose roots are the loss,
  * the updates of running statistics and the gradients, in order of declaration, of
- * the wanted leaves; leaves that the loss does not depend on have none.
+ * the wanted leaves.  Parameters that the loss does not depend on have none, inputs
+ * have zeros: gradients of parameters are added to what is there, those of inputs are
+ * stored.
  *
  * Nodes are visited from the loss backwards, so that all uses of a node have added
  * their share to gradient[id] before it is passed on. */

@@ -1,10 +1,11 @@
 /* `cnnc gradcheck`: the gradients that autodiff derives against central differences
  * of the loss, both by the reference interpreter in double.
  *
- *     dL/dx  =  (L(x + h) - L(x - h)) / 2h  +  O(h^2)  +  O(rounding of L / h)
+ *     D(h)  =  (L(x + h) - L(x - h)) / 2h
+ *     dL/dx  =  D(h)  +  O(h^2)  =  (4 D(h) - D(2h)) / 3  +  O(h^4)
  *
- * Which h balances the two errors depends on the curvature, so a few are tried; a
- * wrong gradient agrees at none of them.  Where a ReLU or a maximum has a tie within
+ * besides the rounding of L, divided by h.  Which h balances the errors depends on the
+ * curvature, so a few are tried; a wrong gradient agrees at none of them.  Where a ReLU or a maximum has a tie within
  * h of x, the slopes to both sides differ and the derivative is not defined: such a
  * point is left out. */
 #include "runtime.h"
@@ -20,7 +21,7 @@ enum { POINTS = 32, STREAM = 0x20000 };    /* points of a tensor; stream of rand
 
 typedef struct Check {
     Context *c;
-    const CommandOptions *options;
+    const GradientCheck *options;
     Graph *net;
     Graph *loss;              /* only computes the loss, in training mode */
     Graph *gradients;
@@ -28,8 +29,6 @@ typedef struct Check {
     Tensor *gradient;         /* by root of `gradients` */
     double largest;           /* of all gradients */
 } Check;
-
-typedef struct Verdict { int points, ties; double error; } Verdict;
 
 static double loss_at(Check *k)
 {
@@ -62,14 +61,9 @@ static double *input_values(Check *k, const Input *in)
 static void set_values(Check *k)
 {
     const Graph *net = k->net;
-    float *flat = NULL;
-    if (k->options->weights) {
-        flat = NEW_ARRAY(k->c, float, params_count(net));
-        safetensors_load(net, k->options->weights, flat);
-    }
     k->param = NEW_ARRAY(k->c, double *, net->params);
     for (int i = 0; i < net->params; i++)
-        k->param[i] = param_values(k, net->param[i], flat);
+        k->param[i] = param_values(k, net->param[i], k->options->flat);
     k->input = NEW_ARRAY(k->c, double *, net->inputs);
     for (int i = 0; i < net->inputs; i++)
         k->input[i] = input_values(k, net->input[i]);
@@ -145,8 +139,12 @@ static void check_point(Check *k, double *x, double gradient, Verdict *v)
     double size = fmax(1, fabs(*x)), error = INFINITY;
     for (size_t s = 0; s < sizeof steps / sizeof *steps && error > tolerance; s++) {
         double h = size * steps[s];
-        double slope = (moved_loss(k, x, h) - moved_loss(k, x, -h)) / (2 * h);
-        error = fmin(error, relative_error(k, gradient, slope));
+        double near = moved_loss(k, x, h) - moved_loss(k, x, -h);
+        error = fmin(error, relative_error(k, gradient, near / (2 * h)));
+        if (error > tolerance) {
+            double far = moved_loss(k, x, 2 * h) - moved_loss(k, x, -2 * h);
+            error = fmin(error, relative_error(k, gradient, (8 * near - far) / (12 * h)));
+        }
     }
     if (!(error <= tolerance) && isfinite(gradient) && is_tie(k, x, size, gradient)) {
         v->ties++;
@@ -157,11 +155,10 @@ static void check_point(Check *k, double *x, double gradient, Verdict *v)
 }
 
 /* All elements of small tensors, of large ones a spread of random ones. */
-static Verdict check_tensor(Check *k, double *value, const Tensor *gradient, int number)
+static void check_tensor(Check *k, double *value, const Tensor *gradient, int number, Verdict *v)
 {
-    Verdict v = {0};
-    int count = shape_count(&gradient->shape);
-    int points = k->options->runs ? k->options->runs : POINTS;
+    int count = v->elements = shape_count(&gradient->shape);
+    int points = k->options->points ? k->options->points : POINTS;
     for (int i = 0; i < points && i < count; i++) {
         int at = i;
         if (count > points) {                    /* one of each of `points` equal stretches */
@@ -169,42 +166,60 @@ static Verdict check_tensor(Check *k, double *value, const Tensor *gradient, int
             at = from + (int)(random_bits(k->options->seed, STREAM - 1u - (uint32_t)number, (uint32_t)i)
                               % (uint32_t)(to - from));
         }
-        check_point(k, &value[at], gradient->data[at], &v);
+        check_point(k, &value[at], gradient->data[at], v);
     }
-    return v;
+    v->right = v->points > 0 && v->error <= tolerance;
 }
 
-/* Prints the verdict on every gradient; true when all are right. */
-static bool check_all(Check *k)
+int gradients_check(Context *c, Graph *net, const GradientCheck *options, Verdict **verdict)
+{
+    Check k = {.c = c, .options = options, .net = net};
+    int verdicts = 0;
+    set_values(&k);
+    derive(&k);
+    *verdict = NULL;
+    for (int r = 0; r < k.gradients->roots; r++) {
+        const Root *root = &k.gradients->root[r];
+        if (root->kind != ROOT_PARAM_GRAD && root->kind != ROOT_INPUT_GRAD)
+            continue;
+        Verdict *v = &PUSH(c, *verdict, verdicts);
+        *v = (Verdict){.name = root->param ? root->param->name : root->input->name};
+        check_tensor(&k, root->param ? k.param[root->param->index] : k.input[root->input->index],
+                     &k.gradient[r], r, v);
+    }
+    return verdicts;
+}
+
+/* ------------------------------------------------------------------- the command */
+
+/* True when all gradients are right. */
+static bool print_verdicts(const Verdict *verdict, int count)
 {
     bool good = true;
     int width = 10;
-    const Graph *g = k->gradients;
-    for (int p = 0; p < g->params; p++)
-        width = (int)strlen(g->param[p]->name) > width ? (int)strlen(g->param[p]->name) : width;
+    for (int i = 0; i < count; i++)
+        width = (int)strlen(verdict[i].name) > width ? (int)strlen(verdict[i].name) : width;
     printf("%-*s  %9s  %7s  %5s  %s\n", width, "gradient", "elements", "checked", "ties", "relative error");
-    for (int r = 0; r < g->roots; r++) {
-        const Root *root = &g->root[r];
-        if (root->kind != ROOT_PARAM_GRAD && root->kind != ROOT_INPUT_GRAD)
-            continue;
-        double *value = root->param ? k->param[root->param->index] : k->input[root->input->index];
-        Verdict v = check_tensor(k, value, &k->gradient[r], r);
-        bool right = v.points > 0 && v.error <= tolerance;
-        printf("%-*s  %9d  %7d  %5d  %.1e%s\n", width, root->param ? root->param->name : root->input->name,
-               shape_count(&k->gradient[r].shape), v.points, v.ties, v.error,
-               right ? "" : v.points ? "  WRONG" : "  every point lies at a tie");
-        good = good && right;
+    for (int i = 0; i < count; i++) {
+        const Verdict *v = &verdict[i];
+        printf("%-*s  %9d  %7d  %5d  %.1e%s\n", width, v->name, v->elements, v->points, v->ties, v->error,
+               v->right ? "" : v->points ? "  WRONG" : "  every point lies at a tie");
+        good = good && v->right;
     }
     return good;
 }
 
 int command_gradcheck(Context *c, const CommandOptions *o)
 {
-    Check k = {.c = c, .options = o};
-    k.net = frontend_load(c, o->network, o->compile.batch);
-    set_values(&k);
-    derive(&k);
-    if (!check_all(&k))
+    Graph *net = frontend_load(c, o->network, o->compile.batch);
+    float *flat = NULL;
+    if (o->weights) {
+        flat = NEW_ARRAY(c, float, params_count(net));
+        safetensors_load(net, o->weights, flat);
+    }
+    Verdict *verdict;
+    int count = gradients_check(c, net, &(GradientCheck){flat, o->seed, o->runs}, &verdict);
+    if (!print_verdicts(verdict, count))
         fail(c, STATUS_INPUT, "%s: gradients differ from finite differences by more than %g", o->network,
              tolerance);
     return STATUS_OK;

@@ -12,6 +12,7 @@
 #include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -58,47 +59,57 @@ static void command_add_words(Command *command, const char *words)
         command_add(command, word);
 }
 
-/* The first lines that the program wrote. */
-static const char *log_text(Context *c, const char *path)
+/* The first lines that the program wrote; closes the log. */
+static const char *log_take(Context *c, int log)
 {
     char text[1024];
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t length = fd < 0 ? 0 : read(fd, text, sizeof text);
-    if (fd >= 0)
-        close(fd);
+    ssize_t length = pread(log, text, sizeof text, 0);
+    close(log);
     while (length > 0 && text[length - 1] == '\n')
         length--;
     return format(c, "%.*s", length > 0 ? (int)length : 0, text);
 }
 
-/* Runs the command to its end with its messages going to a file in the directory.
- * `ours`: it is our own text that it works on, so its refusal is our fault. */
-static void command_run(Command *command, const char *directory, bool ours)
+/* Starts the command with its messages going to the log. */
+static pid_t command_start(Command *command, int log)
 {
-    Context *c = command->c;
-    const char *log = format(c, "%s/log", directory), *name = command->word[0];
-    command_add(command, NULL);
-
     posix_spawn_file_actions_t files;
     posix_spawn_file_actions_init(&files);
     posix_spawn_file_actions_addopen(&files, 0, "/dev/null", O_RDONLY, 0);
-    posix_spawn_file_actions_addopen(&files, 1, log, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    posix_spawn_file_actions_adddup2(&files, 1, 2);
+    posix_spawn_file_actions_adddup2(&files, log, 1);
+    posix_spawn_file_actions_adddup2(&files, log, 2);
     pid_t child;
-    int error = posix_spawnp(&child, name, &files, NULL, command->word, environ);
+    int error = posix_spawnp(&child, command->word[0], &files, NULL, command->word, environ);
     posix_spawn_file_actions_destroy(&files);
-    if (error)
-        fail(c, STATUS_INPUT, "%s: cannot be run: %s", name, strerror(error));
+    if (error) {
+        close(log);
+        fail(command->c, STATUS_INPUT, "%s: cannot be run: %s", command->word[0], strerror(error));
+    }
+    return child;
+}
 
-    int status;
-    while (waitpid(child, &status, 0) < 0)
-        if (errno != EINTR)
-            fail(c, STATUS_INPUT, "%s: lost: %s", name, strerror(errno));
+/* Runs the command to its end.  `ours`: it is our own text that it works on, so its
+ * refusal is our fault, unless the disk is full; the log is in memory and tells. */
+static void command_run(Command *command, bool ours)
+{
+    Context *c = command->c;
+    const char *name = command->word[0];
+    command_add(command, NULL);
+    int log = memfd_create("cnnc-log", MFD_CLOEXEC), status = 0, error = 0;
+    if (log < 0)
+        fail(c, STATUS_INPUT, "%s: no room for its messages: %s", name, strerror(errno));
+    pid_t child = command_start(command, log);
+    while (waitpid(child, &status, 0) < 0 && (error = errno) == EINTR)
+        error = 0;
+    const char *says = log_take(c, log);
+    if (error)
+        fail(c, STATUS_INPUT, "%s: lost: %s", name, strerror(error));
     if (WIFSIGNALED(status))
         fail(c, STATUS_INPUT, "%s: killed by signal %d", name, WTERMSIG(status));
+    bool full = strstr(says, strerror(ENOSPC)) != NULL;
     if (WEXITSTATUS(status))
-        fail(c, ours ? STATUS_FAULT : STATUS_INPUT, "%s: exit status %d:\n%s", name, WEXITSTATUS(status),
-             log_text(c, log));
+        fail(c, ours && !full ? STATUS_FAULT : STATUS_INPUT, "%s: exit status %d:\n%s", name,
+             WEXITSTATUS(status), says);
 }
 
 /* ------------------------------------------------------------------ compiling */
@@ -137,7 +148,7 @@ static void compile_to(Build *b, const char *made)
     command_add(&command, source);
     if (!strcmp(b->kind, "so"))
         command_add(&command, "-lm");
-    command_run(&command, b->directory, true);
+    command_run(&command, true);
 }
 
 static void build(void *argument)
@@ -152,7 +163,7 @@ static void build(void *argument)
         command_add_words(&ar, "ar rcsD");       /* D: the same bytes every time */
         command_add(&ar, archive);
         command_add(&ar, made);
-        command_run(&ar, b->directory, false);
+        command_run(&ar, false);
         made = archive;
     }
     size_t length;

@@ -110,35 +110,45 @@ static void read_order(Header *h)
     expect(h, "False");
 }
 
+enum { KEY_DESCR, KEY_ORDER, KEY_SHAPE, KEYS };
+
+static const char *const key_name[KEYS] = {"descr", "fortran_order", "shape"};
+
+/* Which key comes next, its colon too. */
+static int read_key(Header *h)
+{
+    const char *word = quoted(h);
+    expect(h, ":");
+    for (int k = 0; k < KEYS; k++)
+        if (strcmp(word, key_name[k]) == 0)
+            return k;
+    fail(h->c, STATUS_INPUT, "%s: npy header: found an unknown key '%s',"
+         " expected descr, fortran_order and shape", h->path, word);
+}
+
 /* {'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), } in any order of the keys */
 static void read_header(Header *h, Array *a)
 {
-    static const char *const keys[] = {"descr", "fortran_order", "shape"};
-    bool seen[3] = {false};
+    bool seen[KEYS] = {false};
     expect(h, "{");
     for (bool more = true; !take(h, "}"); more = take(h, ",")) {
         if (!more)
             unexpected(h, "',' or '}'");
-        const char *key = quoted(h);
-        int k = 0;
-        while (k < 3 && strcmp(key, keys[k]) != 0)
-            k++;
-        if (k == 3 || seen[k])
-            fail(h->c, STATUS_INPUT, "%s: npy header: found %s key '%s',"
-                 " expected descr, fortran_order, shape", h->path, k == 3 ? "an unknown" : "a second", key);
-        seen[k] = true;
-        expect(h, ":");
-        if (k == 0)
+        int key = read_key(h);
+        if (seen[key])
+            fail(h->c, STATUS_INPUT, "%s: npy header: found a second key '%s'", h->path, key_name[key]);
+        seen[key] = true;
+        if (key == KEY_DESCR)
             read_type(h, a);
-        else if (k == 1)
+        else if (key == KEY_ORDER)
             read_order(h);
         else
             read_shape(h, a);
     }
-    for (int k = 0; k < 3; k++)
+    for (int k = 0; k < KEYS; k++)
         if (!seen[k])
-            fail(h->c, STATUS_INPUT, "%s: npy header: found no key '%s'", h->path, keys[k]);
-    take(h, "");
+            fail(h->c, STATUS_INPUT, "%s: npy header: found no key '%s'", h->path, key_name[k]);
+    take(h, "");                           /* the padding */
     if (h->at < h->end)
         unexpected(h, "its end");
 }

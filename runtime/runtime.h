@@ -305,6 +305,25 @@ void experiment_tensor(struct lua_State *L);
 void experiment_data(struct lua_State *L);
 void experiment_model(struct lua_State *L);
 
+/* ----------------------------------------------------------------- gradcheck.c
+ * The gradients that autodiff derives against central differences. */
+
+typedef struct GradientCheck {
+    const float *flat;         /* parameters; NULL: their initial values */
+    uint64_t seed;             /* of these, of the inputs and of dropout */
+    int points;                /* to check of a tensor; 0: a few dozen */
+} GradientCheck;
+
+typedef struct Verdict {
+    const char *name;          /* of the parameter or input */
+    int elements, points, ties;        /* ties: points left out, where there is no derivative */
+    double error;              /* the largest, relative */
+    bool right;
+} Verdict;
+
+/* A verdict on every parameter's and every input's gradient; returns their number. */
+int gradients_check(Context *c, Graph *net, const GradientCheck *check, Verdict **verdict);
+
 /* ----------------------------------------------------------- commands (main.c calls) */
 
 typedef struct CommandOptions {

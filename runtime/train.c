@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <math.h>
 #include <string.h>
+#include <unistd.h>
 
 /* --------------------------------------------------------------------- checks */
 
@@ -137,12 +138,20 @@ static float step(Epoch *e, int first, int count)
     return loss;
 }
 
+/* A line that does not fit on the disk leaves no half of itself. */
 static void log_step(Epoch *e, float loss)
 {
     const Model *m = e->m;
-    if (e->log && fprintf(e->log, "%lld,%lld,%.9g,%.9g\n", (long long)m->steps, (long long)m->epochs + 1,
-                          (double)loss, (double)e->fit->optimizer.lr) < 0)
-        fail(e->m->c, STATUS_INPUT, "%s: cannot be written: %s", e->fit->log, strerror(errno));
+    if (!e->log)
+        return;
+    off_t end = ftello(e->log);
+    if (fprintf(e->log, "%lld,%lld,%.9g,%.9g\n", (long long)m->steps, (long long)m->epochs + 1, (double)loss,
+                (double)e->fit->optimizer.lr) >= 0)
+        return;
+    int error = errno;
+    if (end >= 0 && ftruncate(fileno(e->log), end) != 0)
+        error = errno;
+    fail(m->c, STATUS_INPUT, "%s: cannot be written: %s", e->fit->log, strerror(error));
 }
 
 static void run_epoch(void *argument)
@@ -178,7 +187,7 @@ static void open_log(Epoch *e)
     e->log = fopen(path, "a");
     if (!e->log)
         fail(e->m->c, STATUS_INPUT, "%s: cannot be opened: %s", path, strerror(errno));
-    setvbuf(e->log, NULL, _IOLBF, 0);
+    setvbuf(e->log, NULL, _IONBF, 0);
     if (ftell(e->log) == 0)
         fputs("step,epoch,loss,lr\n", e->log);
 }

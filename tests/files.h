@@ -11,7 +11,7 @@ void files_setup(void);
 void files_teardown(void);
 Context *files_context(void);              /* of the running test */
 
-char *in_folder(const char *name);         /* "build/test/tmp/files/name" */
+char *in_folder(const char *name);         /* "build/test/tmp/files-.../name" */
 void put(const char *path, const void *data, size_t length);
 void put_gz(const char *path, const void *data, size_t length, const char *mode);      /* gzopen's mode */
 void assert_holds(const char *path, const void *data, size_t length);

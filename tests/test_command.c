@@ -171,14 +171,26 @@ END_TEST
 
 /* ------------------------------------------------------------------ compiling */
 
+static void squeeze_blanks(char *text)
+{
+    char *to = text;
+    for (const char *from = text; *from; from++) {
+        bool blank = *from == ' ' || *from == '\n';
+        if (!blank || (to > text && to[-1] != ' ' && to[-1] != '('))
+            *to++ = blank ? ' ' : *from;
+    }
+    *to = 0;
+}
+
 START_TEST(source_comes_with_its_header)
 {
     expect_success("FOLDER/small.lua -o FOLDER/net.c");
     char *source = file_text("net.c"), *header = file_text("net.h");
     ck_assert(source && header);
     ck_assert_ptr_nonnull(strstr(source, "#include \"net.h\""));
-    ck_assert_ptr_nonnull(strstr(header, "#define SMALL_BATCH 1\n"));
+    ck_assert_ptr_nonnull(strstr(header, "#define SMALL_BATCH 1"));
     ck_assert_ptr_nonnull(strstr(header, "#define SMALL_IMAGE_SIZE 36"));
+    squeeze_blanks(header);                      /* where the printer breaks lines is its own affair */
     ck_assert_ptr_nonnull(strstr(header, "void small_forward(const small_params *params, const float *image, "
                                          "float *scores, void *workspace);"));
     free(source);

@@ -156,7 +156,7 @@ static bool mount_private(const char *test, const char *source, const char *targ
                           unsigned long flags, const char *options)
 {
     mkdir(target, 0777);
-    if (unshare(CLONE_NEWNS) == 0 && mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0
+    if (unshare(CLONE_NEWNS) == 0 && mount("none", "/", "", MS_REC | MS_PRIVATE, "") == 0
         && mount(source, target, type, flags, options) == 0)
         return true;
     printf("skipped: %s: cannot mount: %s\n", test, strerror(errno));
@@ -189,7 +189,7 @@ START_TEST(read_only_disk)
     if (!mount_private("read_only_disk", "none", disk, "tmpfs", 0, "size=256k"))
         return;
     put(in_folder("disk/x"), "old", 3);
-    ck_assert_int_eq(mount(NULL, disk, NULL, MS_REMOUNT | MS_RDONLY, NULL), 0);
+    ck_assert_int_eq(mount("none", disk, "", MS_REMOUNT | MS_RDONLY, ""), 0);
     assert_refuses(write_new, in_folder("disk/x"), "cannot write: Read-only file system");
     assert_refuses(write_new, in_folder("disk/y"), "cannot write: Read-only file system");
     assert_holds(in_folder("disk/x"), "old", 3);

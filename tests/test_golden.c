@@ -212,7 +212,7 @@ static void rotate(int count, const double *in, double *out)
  * true_convolution: the kernel is rotated forward, and not on the way back. */
 static Back by_definition(const Way *way, bool true_convolution)
 {
-    Back b;
+    Back b = {0};
     double x[X * X], rotated[K * K], dy[Y * Y], padded[PADDED * PADDED] = {0};
     for (int i = 0; i < X * X; i++)
         x[i] = (double)way->image[i];

@@ -125,6 +125,9 @@ START_TEST(lies)
         {BIAS_AS("\"F64\"", "[1]", "[16,24]"), 24, "conv1.bias: dtype: found F64, expected F32"},
         {BIAS_AS("\"F32\"", "[3]", "[16,24]"), 24, "found 8 bytes, expected 4 x 3"},
         {BIAS_AS("\"F32\"", "[3]", "[16,28]"), 28, "conv1.bias: shape: found 3, expected 2"},
+        {"{\"conv1.weight\":{\"dtype\":\"F32\",\"shape\":[1,1],\"data_offsets\":[0,4]},"
+         "\"conv1.bias\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[4,12]}}", 12,
+         "conv1.weight: shape: found 1x1, expected 1x1x2x2"},
         {BIAS_AS("\"F32\"", "[2,1]", "[16,24]"), 24, "conv1.bias: shape: found 2x1, expected 2"},
         {BIAS_AS("\"F32\"", "[]", "[16,20]"), 20, "conv1.bias: shape: found a scalar, expected 2"},
         {BIAS_AS("\"F32\"", "[-2]", "[16,24]"), 24, "conv1.bias: shape"},

@@ -174,7 +174,7 @@ static void make_in_grad(const Program *p, Context *c, Results *r)
     r->in_grad = NEW_ARRAY(c, float *, p->net->inputs + 1);
     for (int k = 0; k < p->net->inputs; k++)
         if (!p->net->input[k]->loss_only)
-            r->in_grad[next++] = NEW_ARRAY(c, float, shape_count(&p->net->input[k]->shape));
+            r->in_grad[next++] = poisoned(c, 4 * (int64_t)shape_count(&p->net->input[k]->shape));
 }
 
 /* The state of a Code in training. */

@@ -198,17 +198,19 @@ static void sumpool_grad_eval(Context *c, const Node *n, const Bindings *b, cons
 
 /* -- gradients -- */
 
-static Node *maxpool_gradient(Graph *g, Node *n, Node *dy, int i)
-{
-    (void)i;
-    Node *index = node_new(g, &op_maxpool_index, 1, n->in, n->attrs);
-    return node_new(g, &op_maxpool_grad, 2, (Node *[]){index, dy}, n->attrs);
-}
-
 static Node *sumpool_gradient(Graph *g, Node *n, Node *dy, int i)
 {
     (void)i;
     return node_new(g, &op_sumpool_grad, 1, &dy, n->attrs);
+}
+
+/* A window of one cell leaves no choice. */
+static Node *maxpool_gradient(Graph *g, Node *n, Node *dy, int i)
+{
+    if (window_cells(&((const PoolAttrs *)n->attrs)->window) == 1)
+        return sumpool_gradient(g, n, dy, i);
+    Node *index = node_new(g, &op_maxpool_index, 1, n->in, n->attrs);
+    return node_new(g, &op_maxpool_grad, 2, (Node *[]){index, dy}, n->attrs);
 }
 
 /* -- lowering -- */

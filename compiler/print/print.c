@@ -420,7 +420,7 @@ static void jit_head(Text *t)
 
 static bool any_seeded(const Program *p)
 {
-    for (int i = 0; i < p->net->params; i++)
+    for (int i = 0; i < p->net->params && p->fields; i++)
         if (p->net->param[i]->init == INIT_UNIFORM)
             return true;
     return p->seeded;

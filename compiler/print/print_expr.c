@@ -26,7 +26,7 @@ static const struct FnText {
     [FN_LE]       = {"%1 <= %2", BIND_COMPARE, BIND_SUM, BIND_SUM, false},
     [FN_EQ]       = {"%1 == %2", BIND_COMPARE, BIND_SUM, BIND_SUM, false},
     [FN_AND]      = {"(%1) & (%2)", BIND_AND, 0, 0, false},
-    [FN_SELECT]   = {"%1 ? %2 : %3", BIND_SELECT, BIND_AND, BIND_AND, false},
+    [FN_SELECT]   = {"%1 ? %2 : %3", BIND_SELECT, BIND_COMPARE, BIND_AND, false},
     [FN_TO_FLOAT] = {"(float)%1", BIND_UNARY, BIND_ATOM, 0, false},
     [FN_RANDOM]   = {"random_unit(seed, %1, %2)", BIND_ATOM, 0, 0, false},
 };

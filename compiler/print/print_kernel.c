@@ -368,6 +368,8 @@ static void print_max(Printer *p, const Loop *l, bool first)
     for (int i = 0; i < l->terms; i++) {
         int bind;
         const char *term = print_expr(p, l->term[i], &bind);
+        if (bind < BIND_SUM)
+            term = format(p->c, "(%s)", term);
         const char *tag = l->tag ? print_expr(p, l->tag[i], &bind) : NULL;
         if (first && i == 0) {
             printer_line(p, "float s%d = %s;", l->acc, term);

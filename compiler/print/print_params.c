@@ -84,7 +84,7 @@ void print_values(Text *t, const Program *p)
 {
     const Graph *net = p->net;
     bool literals = false, uniforms = false;
-    if (!net->params)
+    if (!p->fields)
         return;
     if (!p->weights)
         literal_arrays(t, p);
@@ -156,7 +156,7 @@ void print_pack(Text *t, const Program *p, const char *calls, const char *weight
     const char *n = p->prefix;
     size_t bytes;
     bool in_file = weights_file && print_weights_file(p, &bytes);
-    if (!p->fields && !p->net->params) {
+    if (!p->fields) {
         empty_params(t, p);
         return;
     }

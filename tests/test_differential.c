@@ -1,0 +1,198 @@
+/* Compiled code against the reference interpreter: every op's samples and random
+ * networks, by tcc and by the C compiler, compiled for training and for inference.
+ *
+ * Calls of the C compiler cost more than what they compile, so a test takes a few
+ * dozen networks and has them compiled in two calls that run side by side. */
+#define _GNU_SOURCE
+#include "tests.h"
+#include "trial.h"
+
+#include <dlfcn.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { RANDOM = 330, CHUNK = 26, MOST_UNSTABLE = 2, FILES = 2 };
+
+typedef struct Chunk {
+    Context c;
+    const char *folder;
+    Trial trial[CHUNK];
+    int trials;
+    Program *program[CHUNK][2];        /* for inference, for training */
+    void *library[FILES];
+} Chunk;
+
+/* -- the C compiler -- */
+
+static const char *prefix(Chunk *k, int trial, int train)
+{
+    return format(&k->c, "%s%d", train ? "train" : "infer", trial);
+}
+
+/* The uniform entry points get the network's prefix, since others lie beside it. */
+static void write_program(Chunk *k, FILE *file, int trial, int train)
+{
+    static const char *const entry[] = {
+        "forward", "pack", "init", "unpack", "backward", "accumulate", "loss", "sgd", "adam"
+    };
+    for (size_t i = 0; i < sizeof entry / sizeof *entry; i++)
+        fprintf(file, "#undef cnnc_%s\n#define cnnc_%s %s_entry_%s\n", entry[i], entry[i],
+                prefix(k, trial, train), entry[i]);
+    fputs(print_source(k->program[trial][train], NULL, true), file);
+}
+
+static void compile_chunk(Chunk *k)
+{
+    Text command = {.c = &k->c};
+    for (int f = 0; f < FILES; f++) {
+        const char *path = format(&k->c, "%s/%d", k->folder, f);
+        FILE *file = fopen(format(&k->c, "%s.c", path), "w");
+        for (int i = f; i < k->trials; i += FILES)
+            for (int train = 0; train < 2; train++)
+                write_program(k, file, i, train);
+        ck_assert_int_eq(fclose(file), 0);
+        text_add(&command, "${CC:-cc} -std=gnu11 -O2 -march=native -w -fPIC -shared -o %s.so %s.c -lm & ", path, path);
+    }
+    text_add(&command, "wait");
+    Run r = run("%s", command.data);
+    for (int f = 0; f < FILES; f++) {
+        k->library[f] = dlopen(format(&k->c, "%s/%d.so", k->folder, f), RTLD_NOW | RTLD_LOCAL);
+        ck_assert_msg(k->library[f] != NULL, "%s", *r.err ? r.err : dlerror());
+    }
+    run_free(&r);
+}
+
+typedef struct Member { Chunk *chunk; int trial, train; } Member;
+
+static void *member_symbol(Library *l, const char *name)
+{
+    Member *m = l->handle;
+    const char *symbol = format(&m->chunk->c, "%s_entry_%s", prefix(m->chunk, m->trial, m->train),
+                                strchr(name, '_') + 1);
+    return dlsym(m->chunk->library[m->trial % FILES], symbol);
+}
+
+static void member_unload(Library *l)
+{
+    (void)l;                                     /* the process ends with the test */
+}
+
+static Code *member_code(Chunk *k, int trial, int train)
+{
+    Member *m = NEW(&k->c, Member);
+    *m = (Member){k, trial, train};
+    Code *code = code_new(k->program[trial][train]);
+    code_bind(code, (Library){member_symbol, member_unload, m});
+    return code;
+}
+
+/* -- trying -- */
+
+static void open_trials(Chunk *k, int first)
+{
+    Network *network;
+    int count = all_networks(&k->c, RANDOM, &network), unstable = 0;
+    for (int i = first; i < first + CHUNK && i < count; i++) {
+        const char *message = trial_open(&k->trial[k->trials], &network[i]);
+        k->trials += !message;
+        unstable += message != NULL;
+        ck_assert_msg(unstable <= MOST_UNSTABLE, "%s", message);
+    }
+}
+
+static void compile_programs(void *argument)
+{
+    Chunk *k = argument;
+    for (int i = 0; i < k->trials; i++)
+        for (int train = 0; train < 2; train++)
+            k->program[i][train] = trial_compile(&k->c, &k->trial[i].network, train, target_find("native"),
+                                                 prefix(k, i, train));
+}
+
+static void try_code(Chunk *k, const Trial *t, Code *code, const char *compiler)
+{
+    bool train = code->program->options.train;
+    const char *message = (train ? trial_train : trial_infer)(t, &k->c, code);
+    ck_assert_msg(!message, "%s: %s", compiler, message);
+}
+
+static void try_programs(void *argument)
+{
+    Chunk *k = argument;
+    for (int i = 0; i < k->trials; i++)
+        for (int train = 0; train < 2; train++) {
+            Code *code = code_open(k->program[i][train], JIT_TCC);
+            try_code(k, &k->trial[i], code, "tcc");
+            code->close(code);
+            try_code(k, &k->trial[i], member_code(k, i, train), "cc");
+        }
+}
+
+START_TEST(compiled_code_agrees)
+{
+    Chunk *k = calloc(1, sizeof *k);
+    context_init(&k->c);
+    k->folder = scratch_folder("differential");
+    open_trials(k, _i * CHUNK);
+    ck_assert_msg(attempt(&k->c, compile_programs, k), "%s", k->c.message);
+    compile_chunk(k);
+    ck_assert_msg(attempt(&k->c, try_programs, k), "%s", k->c.message);
+    for (int i = 0; i < k->trials; i++)
+        trial_close(&k->trial[i]);
+    context_free(&k->c);
+    free(k);
+}
+END_TEST
+
+/* -- running statistics: the one result that no gradient check sees -- */
+
+enum { N = 4, C = 3, L = 5 };
+
+/* torch.nn.BatchNorm1d: the mean and the unbiased variance, by momentum. */
+static void update_by_definition(const float *x, int channel, double momentum, float *mean, float *variance)
+{
+    double sum = 0, squares = 0;
+    for (int i = 0; i < N * L; i++)
+        sum += (double)x[i / L * C * L + channel * L + i % L];
+    for (int i = 0; i < N * L; i++)
+        squares += pow((double)x[i / L * C * L + channel * L + i % L] - sum / (N * L), 2);
+    *mean = (float)((1 - momentum) * (double)*mean + momentum * sum / (N * L));
+    *variance = (float)((1 - momentum) * (double)*variance + momentum * squares / (N * L - 1));
+}
+
+START_TEST(running_statistics_by_definition)
+{
+    static const Network network = {
+        "local x = input { 3, 5 }\nlocal y = x:batchnorm { momentum = 0.3 }\n"
+        "return model { output = y, loss = y:mse() }\n", N, 1};
+    Trial t;
+    ck_assert_ptr_null(trial_open(&t, &network));
+    float flat[4 * C], *mean = flat + 2 * C, *variance = flat + 3 * C;
+    memcpy(flat, t.flat, sizeof flat);
+    for (int channel = 0; channel < C; channel++)
+        update_by_definition(t.in[0], channel, 0.3, &mean[channel], &variance[channel]);
+    Distance d = {0};
+    distance_add(&d, t.expected.after, flat, 4 * C);
+    ck_assert_double_lt(distance(&d), 1e-6);
+    trial_close(&t);
+}
+END_TEST
+
+Suite *differential_suite(void)
+{
+    Suite *s = suite_create("differential");
+    TCase *agree = tcase_create("agree"), *statistics = tcase_create("statistics");
+    Context c;
+    Network *network;
+    context_init(&c);
+    int count = all_networks(&c, RANDOM, &network);
+    context_free(&c);
+    printf("random networks: CNNC_SEED=%llu\n", (unsigned long long)base_seed());
+    tcase_set_timeout(agree, 300);
+    tcase_add_loop_test(agree, compiled_code_agrees, 0, (count + CHUNK - 1) / CHUNK);
+    tcase_add_test(statistics, running_statistics_by_definition);
+    suite_add_tcase(s, agree);
+    suite_add_tcase(s, statistics);
+    return s;
+}
