@@ -11,13 +11,12 @@
  *   part=NAME    lines that stand in that file, one behind the other
  *   shown        is only shown (takes long, or needs the network)
  *
- * In the last but one three, a line "..." stands for lines left out. */
+ * A line "..." in output, similar and part stands for lines left out. */
 #define _GNU_SOURCE
 #include "tests.h"
 
 #include <ctype.h>
 #include <glob.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,7 +25,7 @@
 #include "../compiler/cnnc.h"
 
 static const char *const documents[] = {
-    "README.md", "docs/language.md", "docs/embedding.md"
+    "README.md", "docs/language.md", "docs/embedding.md", "docs/architecture.md"
 };
 enum { DOCUMENTS = sizeof documents / sizeof *documents };
 
@@ -52,14 +51,14 @@ static char *next_line(char **rest)
     return *rest && **rest ? strsep(rest, "\n") : NULL;
 }
 
-/* Every number becomes #, blanks and rules in a row one: what is left does not depend
- * on the machine. */
+/* Every number becomes #, blanks in a row one: what is left does not depend on the
+ * machine. */
 static void blur(char *line)
 {
     char *to = line;
     for (const char *at = line; *at;) {
-        bool signed_number = *at == '-' && isdigit((unsigned char)at[1]) && (at == line || isspace((unsigned char)at[-1]));
-        if (isdigit((unsigned char)*at) || signed_number) {
+        bool first = at == line || isspace((unsigned char)at[-1]);
+        if (isdigit((unsigned char)at[*at == '-' && first])) {
             char *end;
             strtod(at, &end);
             at = end;
@@ -76,49 +75,60 @@ static void blur(char *line)
 
 typedef struct Lines { char **line; int count; } Lines;
 
+/* Without blanks at the ends of lines and blank lines at the end. */
 static Lines split(const char *text, bool blurred)
 {
     Lines l = {0};
     char *rest = strdup(text), *line;
     while ((line = next_line(&rest))) {
+        for (size_t n = strlen(line); n && line[n - 1] == ' '; n--)
+            line[n - 1] = 0;
         l.line = realloc(l.line, (size_t)(l.count + 1) * sizeof *l.line);
         if (blurred)
             blur(line);
         l.line[l.count++] = line;
     }
+    while (l.count && !*l.line[l.count - 1])
+        l.count--;
     return l;
 }
 
-static bool gap(const Lines *shown, int i)
-{
-    return !strcmp(shown->line[i], "...");
-}
+typedef struct Comparison {
+    Lines shown, found;
+    bool whole;               /* shown begins and ends where found does */
+    int furthest;             /* the first line of shown that could not be placed */
+} Comparison;
 
-/* Whether shown, from line i, stands in found, from line k; free: it may begin further
- * down.  *furthest is the first line of shown that could not be placed. */
-static bool stands(const Lines *shown, int i, const Lines *found, int k, bool free, bool to_end, int *furthest)
+/* Whether shown, from line i, stands in found, from line k; loose: or further down. */
+static bool stands(Comparison *c, int i, int k, bool loose)
 {
-    *furthest = i > *furthest ? i : *furthest;
+    const Lines *shown = &c->shown, *found = &c->found;
+    c->furthest = i > c->furthest ? i : c->furthest;
     if (i == shown->count)
-        return free || !to_end || k == found->count;
-    if (gap(shown, i))
-        return stands(shown, i + 1, found, k, true, to_end, furthest);
-    for (; k < found->count; k++) {
-        if (!strcmp(shown->line[i], found->line[k]) && stands(shown, i + 1, found, k + 1, false, to_end, furthest))
+        return loose || !c->whole || k == found->count;
+    if (!strcmp(shown->line[i], "..."))
+        return stands(c, i + 1, k, true);
+    for (int last = loose ? found->count - 1 : k; k <= last && k < found->count; k++)
+        if (!strcmp(shown->line[i], found->line[k]) && stands(c, i + 1, k + 1, false))
             return true;
-        if (!free)
-            break;
-    }
     return false;
 }
 
 static void compare(const Block *b, const char *found, bool blurred, bool whole)
 {
-    Lines shown = split(b->text, blurred), lines = split(found, blurred);
-    int furthest = 0;
-    bool same = stands(&shown, 0, &lines, 0, !whole, whole, &furthest);
-    ck_assert_msg(same, "%s:%d: %s\nfound:\n%s", b->document, b->line + 1 + furthest,
-                  furthest < shown.count ? shown.line[furthest] : "(more lines were printed)", found);
+    Comparison c = {split(b->text, blurred), split(found, blurred), .whole = whole};
+    bool same = stands(&c, 0, 0, !whole);
+    ck_assert_msg(same, "%s:%d: %s\nfound:\n%s", b->document, b->line + 1 + c.furthest,
+                  c.furthest < c.shown.count ? c.shown.line[c.furthest] : "(there is more)", found);
+}
+
+/* As if typed in the copy; a status other than 0 is wanted where the block says so. */
+static void run_block(Reader *r, const Block *b)
+{
+    run_free(&r->last);
+    r->last = run("cd %s && export MAKEFLAGS= && set -e && exec 2>&1\n%s", r->folder, b->text);
+    ck_assert_msg(r->last.status == atoi(b->value), "%s:%d: exit status %d: %s", b->document, b->line,
+                  r->last.status, r->last.out);
 }
 
 static void check_block(Reader *r, const Block *b)
@@ -128,11 +138,7 @@ static void check_block(Reader *r, const Block *b)
         in_copy(path, sizeof path, r, b->value);
         text_write(path, b->text);
     } else if (!strcmp(b->word, "run")) {
-        run_free(&r->last);
-        r->last = run("cd %s && export PATH=\"$PWD/build:$PATH\" MAKEFLAGS= && set -e && exec 2>&1\n%s", r->folder,
-                      b->text);
-        ck_assert_msg(r->last.status == atoi(b->value), "%s:%d: exit status %d: %s", b->document, b->line,
-                      r->last.status, r->last.out);
+        run_block(r, b);
     } else if (!strcmp(b->word, "output") || !strcmp(b->word, "similar")) {
         ck_assert_msg(r->last.out != NULL, "%s:%d: output of what?", b->document, b->line);
         compare(b, r->last.out, b->word[0] == 's', true);
@@ -143,7 +149,7 @@ static void check_block(Reader *r, const Block *b)
         compare(b, text, false, false);
         free(text);
     } else {
-        ck_assert_msg(!strcmp(b->word, "shown"), "%s:%d: a block of which nobody knows what to do with it: %s",
+        ck_assert_msg(!strcmp(b->word, "shown"), "%s:%d: a block that is '%s', which means nothing",
                       b->document, b->line, b->word);
     }
     r->blocks++;
@@ -185,7 +191,8 @@ START_TEST(documents_tell_the_truth)
 {
     Reader r = {.folder = scratch_folder("readme")};
     Run copy = run("cp -a Makefile compiler runtime graphs %s && mkdir %s/build && "
-                   "cp -a build/.ready build/cnnc build/compiler build/runtime %s/build", r.folder, r.folder, r.folder);
+                   "cp -a build/.ready build/cnnc build/compiler build/runtime %s/build",
+                   r.folder, r.folder, r.folder);
     ck_assert_msg(copy.status == 0, "%s", copy.err);
     run_free(&copy);
     check_document(&r, documents[_i]);
