@@ -75,7 +75,7 @@ static void take_weights(Graph *net, const char *path)
 static void make_text(Output *out)
 {
     const CommandOptions *o = out->options;
-    Graph *net = frontend_load(out->c, o->network, o->compile.batch);
+    Graph *net = network_load(out->c, o->network, o->compile.batch);
     if (o->weights)
         take_weights(net, o->weights);
     Program *p = compile(net, &o->compile, out->emit);

@@ -7,7 +7,7 @@
  *               nodes with one reader) or the reduction inside a stored node's kernel;
  *   stored      everything else: one kernel each.  `root` is the reduction whose
  *               epilogue (bias, activation, residual sum ...) ends in this node. */
-#include "cnnc.h"
+#include "../cnnc.h"
 
 /* -- a home for every root -- */
 

@@ -4,7 +4,7 @@
  * operands lie side by side along one parallel axis, the others not depending on it:
  * channels in blocks, outputs of a matrix product, or pixels of a row where channels
  * are few.  Parameters lie as their reader likes best: they are packed once. */
-#include "cnnc.h"
+#include "../cnnc.h"
 
 #include <string.h>
 

@@ -11,7 +11,7 @@
  *
  * Memory that is the user's, or is also seen in another shape, is plain: whoever
  * wants it otherwise reads a copy. */
-#include "cnnc.h"
+#include "../cnnc.h"
 
 #include <limits.h>
 #include <string.h>

@@ -2,7 +2,7 @@
  *
  * A nest says what is computed over which axes; accesses are logical indices into
  * tensors.  Order, tiles and addresses come later (layout, schedule). */
-#include "cnnc.h"
+#include "../cnnc.h"
 
 #include <string.h>
 

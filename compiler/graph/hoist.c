@@ -1,6 +1,6 @@
 /* Subgraphs of parameters alone become derived fields of the parameter struct,
  * computed once by `pack` and `init` instead of in every call. */
-#include "cnnc.h"
+#include "../cnnc.h"
 
 typedef struct Hoist {
     bool *constant;           /* by node: made of parameters and scalars, at least one parameter */

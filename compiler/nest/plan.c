@@ -5,7 +5,7 @@
  * Placement is greedy by size: largest first, each at the lowest offset where no
  * buffer alive at the same time lies (Pisarchyk and Lee, Efficient Memory Management
  * for Deep Neural Net Inference, MLSys 2020, section 5.2). */
-#include "cnnc.h"
+#include "../cnnc.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* A storage for every tensor of a function that has memory: whose it is and what it
  * is called in C.  How its elements lie is layout's to say. */
-#include "cnnc.h"
+#include "../cnnc.h"
 
 #include <string.h>
 
