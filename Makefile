@@ -37,7 +37,25 @@ LANGUAGE := -std=gnu11 -Wall -Wextra -Werror -MMD -MP
 .PHONY: all deps test-deps test run-tests lint generated demo train run-demo bench install clean
 all: build/cnnc
 
-build/cnnc: $(OBJECTS)
+# The leaves for code that libtcc compiles: printed by the compiler itself, which is
+# linked for that without them.
+COMPILER_OBJECTS := $(filter-out build/compiler/main.o,$(filter build/compiler/%,$(OBJECTS)))
+ifeq ($(shell uname -m),x86_64)
+LEAVES := $(patsubst %,build/leaves/%.o,x86-64-v2 x86-64-v3 x86-64-v4)
+endif
+
+build/family: $(COMPILER_OBJECTS) build/runtime/leaves/family.o
+	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBRARY_LIBS) -lm
+
+build/leaves/%.c: build/family
+	@mkdir -p $(@D)
+	@build/family $* >$@
+
+build/leaves/%.o: build/leaves/%.c
+	@echo "  cc    $<"
+	@$(CC) -std=gnu11 -O2 -Wall -Wextra -Werror $$(build/family --flags $*) -c -o $@ $<
+
+build/cnnc: $(OBJECTS) $(LEAVES)
 	@echo "  link  $@"
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBRARY_LIBS) $(SYSTEM_LIBS)
 
@@ -48,7 +66,7 @@ build/%.o: %.c Makefile | build/.ready
 
 # The same sources once more for the tests: with faults to seed, and every graph
 # verified after every pass.
-build/tests: $(TEST_OBJECTS)
+build/tests: $(TEST_OBJECTS) $(LEAVES)
 	@echo "  link  $@"
 	@$(CC) $(LDFLAGS) -o $@ $^ $(CHECK_LIBS) $(LIBRARY_LIBS) $(SYSTEM_LIBS)
 

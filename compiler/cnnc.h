@@ -203,6 +203,10 @@ const char *print_header(Program *p);
  * none. */
 const float *print_weights_file(const Program *p, size_t *bytes);
 
+/* All leaves of a target as a C file, with a table of their names: what the host links
+ * for code that libtcc compiles. */
+void print_leaf_family(Text *t, const Target *target);
+
 /* ----------------------------------------------------------------------- dump.c */
 
 void dump_ir(const Graph *g, const char *pass, FILE *out);

@@ -152,6 +152,10 @@ Jit jit_find(Context *c, const char *name);        /* fails with STATUS_USAGE on
 /* The sizes alone, for who compiles print_source's text and calls code_bind. */
 Code *code_new(Program *p);
 
+/* leaves.c: the leaves of a target in this program, a name of NULL ends them; NULL: none. */
+typedef struct HostLeaf { const char *name; const void *address; } HostLeaf;
+const HostLeaf *host_leaves(const Target *target);
+
 /* Backends, called by code_open alone. */
 void jit_tcc_open(Code *code);
 void jit_cc_open(Code *code);

@@ -177,7 +177,6 @@ typedef struct File {
     Leaves leaves;            /* geometries */
     int printed_leaves;
     const char **member;  int members;       /* of the leaf family, printed or declared */
-    bool hosted;              /* leaves are in the host */
 } File;
 
 static const char *kernel_name(File *file, const Function *f, const Kernel *k)
@@ -221,10 +220,10 @@ static void leaf_member(File *file, const Leaf *leaf)
     for (int i = 0; i < file->members; i++)
         if (!strcmp(file->member[i], member))
             return;
-    if (file->hosted)
-        print_leaf_declaration(file->t, leaf);
+    if (file->leaves.hosted)
+        print_leaf_declaration(file->t, file->p->prefix, leaf);
     else
-        print_leaf_body(file->t, leaf, "CNNC_INLINE");
+        print_leaf_body(file->t, file->p->prefix, leaf, true);
     PUSH(file->p->c, file->member, file->members) = member;
 }
 
@@ -234,7 +233,7 @@ static void new_leaves(File *file)
     for (; file->printed_leaves < file->leaves.leaves; file->printed_leaves++) {
         const LeafText *l = &file->leaves.leaf[file->printed_leaves];
         leaf_member(file, l->leaf);
-        text_add(file->t, "\nstatic %svoid %s%s", file->hosted ? "" : "__attribute__((noinline)) ", l->name, l->text);
+        text_add(file->t, "\nstatic %svoid %s%s", file->leaves.hosted ? "" : "__attribute__((noinline)) ", l->name, l->text);
     }
 }
 
@@ -452,17 +451,15 @@ const char *print_source(Program *p, const char *header_name, PrintKind kind)
 {
     bool jit = kind != PRINT_FILE, hosted = kind == PRINT_HOSTED;
     Text t = {.c = p->c};
-    File file = {.p = p, .t = &t, .hosted = hosted};
+    File file = {.p = p, .t = &t, .leaves = {.hosted = hosted}};
     if (jit) {
         jit_head(&t);
         params_struct(&t, p);
     } else {
         head(&t, p, header_name);
     }
-    if (p->forward->target->lanes > 1) {
-        print_leaf_types(&t, p->forward->target->lanes, !hosted);
-        text_add(&t, "#define CNNC_LANES %d\n", p->forward->target->lanes);
-    }
+    if (p->forward->target->lanes > 1)
+        print_leaf_types(&t, p->prefix, p->forward->target->lanes, !hosted);
     random_functions(&t, p);
     print_fields(&t, p);
     print_values(&t, p);

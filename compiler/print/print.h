@@ -18,7 +18,7 @@ typedef struct BoundName { const Loop *loop; const char *from, *to; int depth; }
 
 /* The leaf functions of a file: one a geometry, in order of first use. */
 typedef struct LeafText { const Leaf *leaf; const char *text, *name; } LeafText;
-typedef struct Leaves { LeafText *leaf; int leaves; } Leaves;
+typedef struct Leaves { bool hosted; LeafText *leaf; int leaves; } Leaves;
 
 typedef struct Printer {
     Context *c;
@@ -55,12 +55,12 @@ const char *print_float(Context *c, double value);
 /* A kernel's argument list and body, without the name before it. */
 const char *print_kernel(Leaves *leaves, Context *c, const char *prefix, const Function *f, const Kernel *k);
 
-/* print_leaf.c: leaves. */
-void print_leaf_types(Text *t, int lanes, bool bodies);
+/* print_leaf.c: leaves.  hosted: their bodies are in the host. */
+void print_leaf_types(Text *t, const char *prefix, int lanes, bool bodies);
 const char *print_leaf_member(Context *c, const Leaf *leaf);     /* "fma_14x2" */
-const char *print_leaf_geometry(Context *c, const Leaf *leaf);
-void print_leaf_body(Text *t, const Leaf *leaf, const char *linkage);
-void print_leaf_declaration(Text *t, const Leaf *leaf);
+const char *print_leaf_geometry(Context *c, const char *prefix, bool hosted, const Leaf *leaf);
+void print_leaf_body(Text *t, const char *prefix, const Leaf *leaf, bool is_static);
+void print_leaf_declaration(Text *t, const char *prefix, const Leaf *leaf);
 
 /* print_params.c: where parameters come from. */
 void print_values(Text *t, const Program *p);    /* <prefix>_value: a parameter's element, from flat or seed */

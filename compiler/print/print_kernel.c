@@ -396,7 +396,7 @@ static void print_store(Printer *p, const Loop *l)
 static const char *leaf_name(Printer *p, const Leaf *leaf)
 {
     Context *c = p->c;
-    const char *text = print_leaf_geometry(c, leaf);
+    const char *text = print_leaf_geometry(c, p->prefix, p->file->hosted, leaf);
     for (int i = 0; i < p->file->leaves; i++)
         if (!strcmp(p->file->leaf[i].text, text))
             return p->file->leaf[i].name;
