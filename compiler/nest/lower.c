@@ -236,8 +236,23 @@ static bool accumulates(const Function *f, const Node *n)
     return false;
 }
 
+/* Ops may use a subexpression twice; passes rewrite trees, each load once. */
+static Expr *as_tree(Lower *l, const Expr *e)
+{
+    if (!e)
+        return NULL;
+    Expr *copy = NEW(l->c, Expr);
+    *copy = *e;
+    for (int i = 0; i < 3 && e->kind == X_CALL; i++)
+        copy->arg[i] = as_tree(l, e->arg[i]);
+    return copy;
+}
+
 static void store(Lower *l, Nest *nest, Expr *value, const Affine *index)
 {
+    nest->term = as_tree(l, nest->term);
+    nest->tag = as_tree(l, nest->tag);
+    value = as_tree(l, value);
     nest->store.node = l->target;
     nest->store.value = value;
     nest->store.accumulate = accumulates(l->f, l->target);

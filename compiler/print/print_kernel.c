@@ -314,6 +314,8 @@ static void print_block(Printer *p, bool *known, int axis, const Loop *body);
 static void print_for(Printer *p, bool *known, const Loop *l, bool alone)
 {
     const char *v = p->axis[l->axis];
+    if (l->end <= l->begin)                      /* clipped away */
+        return;
     if (runs_once(l) && alone) {
         print_block(p, known, -1, l->body);
         return;
@@ -584,8 +586,7 @@ const char *print_kernel(Leaves *leaves, Context *c, const char *prefix, const F
     printer_line(&p, "(%s)", print_arguments(&p));
     printer_line(&p, "{");
     p.depth++;
-    if (k->storage[0]->place == PLACE_WORKSPACE)
-        print_zeros(&p, k->storage[0]);
+    print_zeros(&p, k->storage[0]);
     for (int i = 0; i < k->nests; i++)
         print_nest(&p, k->nest[i]);
     p.depth--;

@@ -107,7 +107,9 @@ static void clip_lanes(Schedule *s)
         Overshoot o = {nest, i, false};
         nest_loads(nest, check_overshoot_load, &o);
         check_overshoot(&o, nest->store.node, nest->store.index);
-        if (!o.plain && (axis->reduce || value_at_zero(nest->store.value) == 0))
+        bool neutral = axis->reduce ? nest->reduce == REDUCE_SUM && value_at_zero(nest->term) == 0
+                                    : value_at_zero(nest->store.value) == 0;
+        if (!o.plain && neutral)
             continue;
         Affine index = {0};
         index.coef[axis->outer] = axis->lanes;
@@ -367,6 +369,20 @@ Loop *append_for(Schedule *s, Loop ***tail, int axis, int begin, int end, int st
     return l;
 }
 
+Loop **open_loop(Schedule *s, Loop ***tail, int axis, int begin, int end, int step)
+{
+    Loop *l = append_for(s, tail, axis, begin, end, step);
+    s->fixed[axis] = l->end - l->begin == step && !l->lows && !l->highs;
+    s->offset[axis] = s->fixed[axis] ? l->begin : 0;
+    return &l->body;
+}
+
+void close_loop(Schedule *s, int axis)
+{
+    s->fixed[axis] = false;
+    s->offset[axis] = 0;
+}
+
 /* All taps of order[depth..] into the update's list of terms. */
 static void collect_terms(Schedule *s, int depth, int acc, Loop *update)
 {
@@ -419,18 +435,13 @@ static void build_reduction(Schedule *s, Loop ***tail, int depth, int tile)
     }
     int axis = s->order[depth], extent = s->nest->axis[axis].extent;
     if (axis != s->part_axis) {
-        Loop *l = append_for(s, tail, axis, 0, extent, 1);
-        Loop **body = &l->body;
-        s->fixed[axis] = l->end - l->begin == 1 && !l->lows && !l->highs;    /* clipped to one tap */
-        s->offset[axis] = s->fixed[axis] ? l->begin : 0;
+        Loop **body = open_loop(s, tail, axis, 0, extent, 1);
         build_reduction(s, &body, depth + 1, tile);
-        s->fixed[axis] = false;
-        s->offset[axis] = 0;
+        close_loop(s, axis);
         return;
     }
     int whole = extent / s->part * s->part;
-    Loop *l = append_for(s, tail, axis, 0, whole, s->part);
-    Loop **body = &l->body;
+    Loop **body = &append_for(s, tail, axis, 0, whole, s->part)->body;
     build_updates(s, &body, tile, -1, s->part);
     if (whole < extent && !FAULT(s->c, FAULT_TAIL_LOST))
         build_updates(s, tail, tile, whole, extent - whole);
@@ -456,24 +467,18 @@ static void build_tile(Schedule *s, Loop ***tail, int tile)
     }
 }
 
-/* The tile axis from begin to end by tiles, the rest as one smaller tile.  A tile
- * that runs once has its place as a constant, in a block of its own. */
+/* The tile axis from begin to end by tiles, the rest as one smaller tile. */
 static void build_segment(Schedule *s, Loop ***tail, int begin, int end, int tile)
 {
     while (begin < end) {
         if (tile > end - begin)
             tile = end - begin;
         int stop = begin + (end - begin) / tile * tile;
-        bool once = stop - begin == tile;
-        if (begin > 0 && stop == end && once && FAULT(s->c, FAULT_TAIL_LOST))
+        if (begin > 0 && stop == end && stop - begin == tile && FAULT(s->c, FAULT_TAIL_LOST))
             return;
-        Loop *l = append_for(s, tail, s->tile_axis, begin, stop, tile);
-        Loop **body = &l->body;
-        s->fixed[s->tile_axis] = once;
-        s->offset[s->tile_axis] = once ? begin : 0;
+        Loop **body = open_loop(s, tail, s->tile_axis, begin, stop, tile);
         build_tile(s, &body, tile);
-        s->fixed[s->tile_axis] = false;
-        s->offset[s->tile_axis] = 0;
+        close_loop(s, s->tile_axis);
         begin = stop;
     }
 }
@@ -492,9 +497,10 @@ static void build(Schedule *s, Loop ***tail, int depth)
         choose_unroll(s);
         build_segment(s, tail, s->peel_end, s->nest->axis[s->tile_axis].extent, 1);
     } else {
-        Loop *l = append_for(s, tail, s->order[depth], 0, s->nest->axis[s->order[depth]].extent, 1);
-        Loop **body = &l->body;
+        int axis = s->order[depth];
+        Loop **body = open_loop(s, tail, axis, 0, s->nest->axis[axis].extent, 1);
         build(s, &body, depth + 1);
+        close_loop(s, axis);
     }
 }
 

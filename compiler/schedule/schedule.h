@@ -43,6 +43,10 @@ Affine placed(const Schedule *s, Affine a);              /* with the constants o
 Loop *append(Schedule *s, Loop ***tail, LoopKind kind);
 /* A loop over an axis, clipped where it must be. */
 Loop *append_for(Schedule *s, Loop ***tail, int axis, int begin, int end, int step);
+/* The same; until it is closed, the axis of a loop that runs once is a constant.  The
+ * place for its body. */
+Loop **open_loop(Schedule *s, Loop ***tail, int axis, int begin, int end, int step);
+void close_loop(Schedule *s, int axis);
 
 /* tile.c: nests with lanes.  False: no leaf does what the nest wants. */
 bool tile_fits(Schedule *s);

@@ -148,8 +148,8 @@ bool tile_fits(Schedule *s)
     Leaf *leaf = &s->leaf;
     for (int i = 0; i < LEAF_LOOPS; i++)
         s->loop_axis[i] = -1;
-    for (int i = 0; i < s->clips; i++)           /* only reductions and the tile axis cross borders */
-        if (!s->nest->axis[s->clip[i].axis].reduce)
+    for (int i = 0; i < s->clips; i++)           /* lanes cross a border all together */
+        if (!s->nest->axis[s->clip[i].axis].reduce || s->clip[i].index.coef[s->nest->lane])
             return false;
     if (!parse_term(s) || !parse_value(s, s->nest->store.value))
         return false;
@@ -194,22 +194,15 @@ static void append_leaf(Schedule *s, Loop ***tail, int tile, int vectors, bool l
 
 static void build_axes(Schedule *s, Loop ***tail, int depth, int tile, int vectors, bool last);
 
-/* The axis from begin to end in steps, which must divide it; what runs once has its
- * place as a constant. */
+/* The axis from begin to end in steps, which must divide it. */
 static void build_steps(Schedule *s, Loop ***tail, int depth, int begin, int end, int step, int tile, int vectors,
                         bool last)
 {
     if (begin == end)
         return;
-    int axis = s->order[depth];
-    bool once = end - begin == step;
-    Loop *l = append_for(s, tail, axis, begin, end, step);
-    Loop **body = &l->body;
-    s->fixed[axis] = once;
-    s->offset[axis] = once ? begin : 0;
+    Loop **body = open_loop(s, tail, s->order[depth], begin, end, step);
     build_axes(s, &body, depth + 1, tile, vectors, last);
-    s->fixed[axis] = false;
-    s->offset[axis] = 0;
+    close_loop(s, s->order[depth]);
 }
 
 /* Blocks of lanes: whole groups, then what is left; the last vector alone if it is short. */
