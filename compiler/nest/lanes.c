@@ -137,14 +137,19 @@ static int row_axis(const Nest *nest)
     return -1;
 }
 
+/* How many lanes of the last vector along an axis exist. */
+static int last_vector(int extent, int lanes)
+{
+    return extent % lanes ? extent % lanes : lanes;
+}
+
 /* The axis is split only once it is known to serve. */
 static bool try_rows(Choice *c)
 {
     int axis = row_axis(c->nest), lanes = c->f->target->lanes;
     if (axis < 0 || c->nest->axis[axis].lanes)
         return false;
-    int extent = c->nest->axis[axis].extent;
-    c->nest->valid = extent % lanes ? extent % lanes : lanes;
+    c->nest->valid = last_vector(c->nest->axis[axis].extent, lanes);
     if (!try_axis(c, axis))
         return false;
     c->axis = nest_split(c->nest, axis, lanes);
@@ -155,11 +160,15 @@ void lanes_choose(Function *f, Nest *nest)
 {
     Choice c = {.f = f, .nest = nest};
     bool found = false;
-    nest->valid = f->target->lanes;
     if (!has_leaf(nest))
         return;
-    for (int i = 0; i < nest->axes && !found; i++)
-        found = nest->axis[i].lanes && !nest->axis[i].reduce && try_axis(&c, i);
+    for (int i = 0; i < nest->axes && !found; i++) {
+        if (!nest->axis[i].lanes || nest->axis[i].reduce)
+            continue;
+        bool padded = nest->store.node->storage->lanes > 1;
+        nest->valid = padded ? f->target->lanes : last_vector(nest->axis[i].whole, f->target->lanes);
+        found = try_axis(&c, i);
+    }
     if (!found && !try_rows(&c))
         return;
     nest->lane = c.axis;

@@ -116,7 +116,7 @@ static void clip_lanes(Schedule *s)
         index.coef[i] = 1;
         add_clip(s, &index, axis->whole);
         s->clip[s->clips - 1].axis = i;
-        nest->store.node->storage->clear |= !axis->reduce;
+        nest->store.node->storage->clear |= !axis->reduce && layout_packed(&nest->store.node->storage->layout);
     }
 }
 
