@@ -4,7 +4,7 @@
 #   make test     runs all tests
 #
 #   make          builds build/cnnc                make install PREFIX=/usr/local DESTDIR=
-#   make train    the demo with three epochs       make bench    latency and throughput
+#   make train    the demo with three epochs       make bench    speed, beside ONNX Runtime
 #   make deps     only installs packages           make clean
 
 ifeq ($(origin CC),default)
@@ -21,6 +21,7 @@ TEST_DEPS := check valgrind clang cppcheck g++
 
 SOURCES := $(wildcard compiler/*.c compiler/*/*.c runtime/*.c)
 TESTS := $(wildcard tests/*.c)
+BENCHES := $(wildcard tests/bench/*.c)
 OBJECTS := $(SOURCES:%.c=build/%.o)
 TEST_OBJECTS := $(patsubst %.c,build/test/%.o,$(filter-out compiler/main.c,$(SOURCES)) $(TESTS))
 
@@ -34,7 +35,7 @@ CHECK_LIBS = $(eval CHECK_LIBS := $$(shell pkg-config --libs check))$(CHECK_LIBS
 
 LANGUAGE := -std=gnu11 -Wall -Wextra -Werror -MMD -MP
 
-.PHONY: all deps test-deps test run-tests lint generated demo train run-demo bench install clean
+.PHONY: all deps test-deps test run-tests lint generated demo train run-demo bench run-bench install clean
 all: build/cnnc
 
 # The leaves for code that libtcc compiles: printed by the compiler itself, which is
@@ -115,13 +116,13 @@ lint: build/.cppcheck
 
 # ctunullpointer: across files cppcheck does not see the conditions that guard a call.
 # arrayIndexThenCheck: text[i] && i < room is right when the text ends by itself.
-build/.cppcheck: $(SOURCES) $(TESTS) $(wildcard compiler/*.h compiler/*/*.h runtime/*.h tests/*.h) \
-    tests/cppcheck.cfg
+build/.cppcheck: $(SOURCES) $(TESTS) $(BENCHES) \
+    $(wildcard compiler/*.h compiler/*/*.h runtime/*.h tests/*.h) tests/cppcheck.cfg
 	@echo "  lint  cppcheck"
 	@mkdir -p $(@D)
 	@cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,performance,portability --inline-suppr \
 	    --suppress=missingIncludeSystem --suppress=ctunullpointer --suppress=arrayIndexThenCheck \
-	    --library=tests/cppcheck.cfg -DCNNC_FAULTS $(SOURCES) $(TESTS)
+	    --library=tests/cppcheck.cfg -DCNNC_FAULTS $(SOURCES) $(TESTS) $(BENCHES)
 	@touch $@
 
 # The committed output, whose differences show what a change of the emitter does.
@@ -155,8 +156,30 @@ run-demo: build/cnnc
 
 # ----------------------------------------------------------------------- bench
 
-# The last row is a whole process, from its start to the printed answer.
-bench: build/cnnc
+# cnnc's own figures, then its networks beside ONNX Runtime: docs/performance.md gets that
+# table, unless NETWORKS limits it.  BENCH_FLAGS: see tests/bench/bench.js.
+BENCH := build/bench
+NETWORKS :=
+BENCH_FLAGS :=
+ONNXRUNTIME := onnxruntime-node@1.30.0
+
+bench: deps
+	@command -v npm >/dev/null || .ci/deps nodejs npm
+	@$(BUILD) run-bench
+
+$(BENCH)/to_onnx $(BENCH)/turns: $(BENCH)/%: tests/bench/%.c $(filter-out build/compiler/main.o,$(OBJECTS))
+	@mkdir -p $(@D)
+	@echo "  cc    $<"
+	@$(CC) $(filter-out -M%,$(LANGUAGE)) $(CFLAGS) $(CPPFLAGS) $(LDFLAGS) -o $@ $^ $(LIBRARY_LIBS) $(SYSTEM_LIBS)
+
+# The library for CPUs is in the package; its script would fetch others for GPUs.
+$(BENCH)/.$(ONNXRUNTIME):
+	@mkdir -p $(@D)
+	npm install --prefix $(BENCH) --ignore-scripts --no-audit --no-fund $(ONNXRUNTIME)
+	@touch $@
+
+# The last row before the table is a whole process, from its start to the printed answer.
+run-bench: build/cnnc $(BENCH)/to_onnx $(BENCH)/turns $(BENCH)/.$(ONNXRUNTIME)
 	@for graph in lenet5 cifar_cnn resnet8 video3d pointwise; do \
 	    build/cnnc bench graphs/$$graph.lua && \
 	    build/cnnc bench --jit cc graphs/$$graph.lua || exit 1; done
@@ -166,6 +189,7 @@ bench: build/cnnc
 	@start=$$(date +%s%N); for i in 1 2 3 4 5 6 7 8 9 10; do \
 	    build/cnnc predict graphs/lenet5.lua --input build/blank.pgm >/dev/null || exit 1; done; \
 	    echo "cnnc predict graphs/lenet5.lua, whole process: $$((($$(date +%s%N) - start) / 10000000)) ms"
+	node tests/bench/bench.js $(if $(NETWORKS),,--write docs/performance.md) $(BENCH_FLAGS) $(NETWORKS)
 
 # --------------------------------------------------------------------- install
 

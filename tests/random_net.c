@@ -212,7 +212,8 @@ static void pool(Writer *w)
     Value y = slid(&x, &s, x.dim[0]);
     if (fits(&y))
         emit(w, y, "t%d:%s { %s%s%s }", x.number, largest ? "maxpool" : "avgpool", slide_text(w, &s),
-             s.ceil && !s.same ? ", ceil = true" : "", !largest && chance(w, 50) ? ", count_include_pad = false" : "");
+             s.ceil && !s.same ? ", ceil = true" : "",
+             !largest && chance(w, 50) ? ", count_include_pad = false" : "");
 }
 
 static void linear(Writer *w)
@@ -297,7 +298,8 @@ static void concatenation(Writer *w)
         return;
     if (axis == 1 && x.rank > 1 && chance(w, 50)) {
         y.dim[0] = x.dim[0] + 2;
-        emit(w, y, "concat(t%d:conv%dd { 2, kernel = 1%s }, t%d)", x.number, x.rank - 1, weighted(w), x.number);
+        emit(w, y, "concat(t%d:conv%dd { 2, kernel = 1%s }, t%d)", x.number, x.rank - 1, weighted(w),
+             x.number);
     } else {
         emit(w, y, "concat { t%d, t%d:tanh(), axis = %d }", x.number, x.number, axis);
     }
@@ -350,9 +352,9 @@ static void global(Writer *w)
 }
 
 static const struct { void (*add)(Writer *w); int weight; } layers[] = {
-    {conv, 26}, {fixed_conv, 2}, {pool, 14}, {linear, 6}, {pointwise, 16}, {with_number, 4}, {with_tensor, 7},
-    {broadcasting, 4}, {residual, 5}, {concatenation, 6}, {batchnorm, 7}, {dropout, 4}, {soft, 3}, {reshaped, 3},
-    {global, 2}
+    {conv, 26}, {fixed_conv, 2}, {pool, 14}, {linear, 6}, {pointwise, 16}, {with_number, 4},
+    {with_tensor, 7}, {broadcasting, 4}, {residual, 5}, {concatenation, 6}, {batchnorm, 7}, {dropout, 4},
+    {soft, 3}, {reshaped, 3}, {global, 2}
 };
 
 static void add_layer(Writer *w)
@@ -371,7 +373,8 @@ static const char *loss_text(Writer *w, const Value *y)
 {
     bool classes = y->dim[0] > 1;
     if (classes && chance(w, 20))
-        return format(w->c, "t%d:cross_entropy() + 0.5 * t%d:mse { name = \"wanted\" }", y->number, y->number);
+        return format(w->c, "t%d:cross_entropy() + 0.5 * t%d:mse { name = \"wanted\" }", y->number,
+                      y->number);
     if (classes && chance(w, 60))
         return format(w->c, "t%d:cross_entropy()", y->number);
     return format(w->c, "t%d:mse()", y->number);

@@ -52,7 +52,8 @@ static void compile_chunk(Chunk *k)
             for (int train = 0; train < 2; train++)
                 write_program(k, file, i, train);
         ck_assert_int_eq(fclose(file), 0);
-        text_add(&command, "${CC:-cc} -std=gnu11 -O2 -march=native -w -fPIC -shared -o %s.so %s.c -lm & ", path, path);
+        text_add(&command, "${CC:-cc} -std=gnu11 -O2 -march=native -w -fPIC -shared -o %s.so %s.c -lm & ",
+                 path, path);
     }
     text_add(&command, "wait");
     Run r = run("%s", command.data);

@@ -3,6 +3,7 @@
 #include "trial.h"
 
 #include <math.h>
+#include <string.h>
 
 enum { RANDOM = 150 };
 
@@ -11,14 +12,14 @@ static const double tolerance = 1e-9;
 typedef struct Passing {
     Context *c;
     const Trial *trial;
-    double **param, **input;
+    Bindings bindings;
     Graph *g;                  /* before the pass */
     const Tensor *value;       /* of its roots */
 } Passing;
 
 static const Tensor *evaluate(const Passing *p, Graph *g)
 {
-    return eval(g, &(Bindings){p->param, p->input, p->trial->network.seed});
+    return eval(g, &p->bindings);
 }
 
 /* A pass keeps the roots and their order. */
@@ -35,18 +36,11 @@ static void assert_same_values(Passing *p, const char *pass, Graph *after)
             largest = fmax(largest, fabs(p->value[r].data[i]));
             difference = fmax(difference, fabs(value[r].data[i] - p->value[r].data[i]));
         }
-        ck_assert_msg(difference <= tolerance * largest, "%s: root %d differs by %g\n%s", pass, r, difference, text);
+        ck_assert_msg(difference <= tolerance * largest, "%s: root %d differs by %g\n%s", pass, r,
+                      difference, text);
     }
     p->g = after;
     p->value = value;
-}
-
-static double *doubled(Context *c, const void *from, DType type, int count)
-{
-    double *to = NEW_ARRAY(c, double, count);
-    for (int i = 0; i < count; i++)
-        to[i] = type == I32 ? (double)((const int32_t *)from)[i] : (double)((const float *)from)[i];
-    return to;
 }
 
 /* What does has no value of its own. */
@@ -60,23 +54,14 @@ static bool depends_on_mode(const Graph *g)
 
 static Graph *start(Passing *p, bool training)
 {
-    p->value = NULL;
     Graph *net = trial_compile(p->c, &p->trial->network, true, target_find("generic"), NULL)->net;
-    p->param = NEW_ARRAY(p->c, double *, net->params + net->nodes + 1);      /* room for derived ones */
-    p->input = NEW_ARRAY(p->c, double *, net->inputs);
-    for (int k = 0; k < net->params; k++)
-        p->param[k] = doubled(p->c, p->trial->flat + net->param[k]->offset, F32, net->param[k]->count);
-    for (int k = 0; k < net->inputs; k++)
-        p->input[k] = doubled(p->c, p->trial->in[k], net->input[k]->dtype, shape_count(&net->input[k]->shape));
+    p->bindings = trial_bindings(p->trial, p->c);
     p->g = net;
-    if (!depends_on_mode(net))
-        p->value = evaluate(p, net);
+    p->value = depends_on_mode(net) ? NULL : evaluate(p, net);
     Graph *specialised = mode(net, training);
     if (p->value)
         assert_same_values(p, "mode", specialised);
-    p->g = specialised;
-    if (training)
-        p->g = autodiff(p->g, (Wanted){true, true});
+    p->g = training ? autodiff(specialised, (Wanted){true, true}) : specialised;
     p->value = evaluate(p, p->g);
     return net;
 }
@@ -93,10 +78,13 @@ static void training_passes(Passing *p)
 static void derive(Passing *p, const Graph *net, Graph *pack)
 {
     const Tensor *derived = evaluate(p, pack);
+    double **param = NEW_ARRAY(p->c, double *, net->params + pack->roots);
+    memcpy(param, p->bindings.param, (size_t)net->params * sizeof *param);
     for (int r = 0; r < pack->roots; r++) {
         pack->root[r].param->index = net->params + r;
-        p->param[net->params + r] = derived[r].data;
+        param[net->params + r] = derived[r].data;
     }
+    p->bindings.param = param;
 }
 
 static void inference_passes(Passing *p)

@@ -259,12 +259,15 @@ static void describe_op(Text *t, const Op *op)
     text_add(t, "\n### ");
     for (int i = 0; i < 4 && op->method[i].name; i++)
         text_add(t, "%s%s", i ? ", " : "", op->method[i].name);
-    text_add(t, "\n\n%c%s.\n", toupper((unsigned char)op->doc[0]), op->doc + 1);
+    text_add(t, "\n\n%s\n", op->doc);
     if (!op->args || op->args->kind == ARG_END)
         return;
+    static const char *const place[] = {" or first", " or second", " or third"};
+    int places = 0;
     text_add(t, "\n| option | value | default | |\n| --- | --- | --- | --- |\n");
     for (const ArgSpec *a = op->args; a->kind != ARG_END; a++)
-        text_add(t, "| `%s`%s | %s | %s | %s |\n", a->name, a->positional ? " or first" : "", kind_text(a),
+        text_add(t, "| `%s`%s | %s | %s | %s |\n", a->kind == ARG_SHAPE ? "..." : a->name,
+                 a->positional && a->kind != ARG_SHAPE ? place[places++] : "", kind_text(a),
                  default_text(t->c, a), a->doc);
 }
 

@@ -26,9 +26,11 @@ double distance(const Distance *d)
 
 /* -- values -- */
 
+/* In [-1, 1). */
 static float symmetric(const Trial *t, int draw, int stream, int i)
 {
-    return 2 * random_unit(t->network.seed + ((uint64_t)draw << 40), STREAM + (uint32_t)stream, (uint32_t)i) - 1;
+    uint64_t seed = t->network.seed + ((uint64_t)draw << 40);
+    return 2 * random_unit(seed, STREAM + (uint32_t)stream, (uint32_t)i) - 1;
 }
 
 /* Weights as PyTorch draws them; around their initial value those that start as
@@ -39,7 +41,8 @@ static void draw_params(Trial *t, const Graph *net, int draw)
         const Param *param = net->param[p];
         for (int i = 0; i < param->count; i++) {
             float unit = symmetric(t, draw, p, i), *to = &t->flat[param->offset + i];
-            *to = param->init == INIT_UNIFORM ? unit * param->value : param_initial(param, 0, i) + 0.5f * unit;
+            *to = param->init == INIT_UNIFORM ? unit * param->value
+                                              : param_initial(param, 0, i) + 0.5f * unit;
         }
     }
 }
@@ -68,9 +71,11 @@ static double *doubled(Context *c, const void *from, DType type, int count)
     return to;
 }
 
-static Bindings bindings(Context *c, const Trial *t, const Graph *net)
+Bindings trial_bindings(const Trial *t, Context *c)
 {
-    double **param = NEW_ARRAY(c, double *, net->params + 1), **input = NEW_ARRAY(c, double *, net->inputs + 1);
+    const Graph *net = t->oracle->program->net;
+    double **param = NEW_ARRAY(c, double *, net->params + 1);
+    double **input = NEW_ARRAY(c, double *, net->inputs + 1);
     for (int p = 0; p < net->params; p++)
         param[p] = doubled(c, t->flat + net->param[p]->offset, F32, net->param[p]->count);
     for (int k = 0; k < net->inputs; k++)
@@ -115,7 +120,7 @@ static void judge(Context *work, void *argument)
     Stability *s = argument;
     Graph g = *autodiff(mode(s->trial->oracle->program->net, true), (Wanted){true, true});
     g.c = work;
-    Bindings b = bindings(work, s->trial, &g);
+    Bindings b = trial_bindings(s->trial, work);
     const Tensor *still = eval(&g, &b), *moved = shaken(work, &g, &b);
     double largest = 0, difference = 0;
     for (int r = 0; r < g.roots; r++) {
@@ -190,8 +195,8 @@ static float *unpacked(const Training *s, Context *c, const void *params)
 static Training training(const Trial *t, Context *c, Code *code)
 {
     int64_t bytes = code->params_bytes;
-    Training s = {code, poisoned(c, bytes), poisoned(c, bytes), {aligned_memory(c, bytes), aligned_memory(c, bytes)},
-                  params_count(code->program->net)};
+    Training s = {code, poisoned(c, bytes), poisoned(c, bytes),
+                  {aligned_memory(c, bytes), aligned_memory(c, bytes)}, params_count(code->program->net)};
     code->pack(code, s.params, t->flat);
     return s;
 }
@@ -215,7 +220,8 @@ static void run_all(const Trial *t, Context *c, Training *s, Results *r)
 
 /* -- opening -- */
 
-Program *trial_compile(Context *c, const Network *network, bool train, const Target *target, const char *prefix)
+Program *trial_compile(Context *c, const Network *network, bool train, const Target *target,
+                       const char *prefix)
 {
     Graph *net = frontend_load_text(c, network->text, strlen(network->text), "random.lua", network->batch);
     Options options = {.batch = network->batch, .train = train, .input_grad = train, .target = target,
@@ -244,7 +250,8 @@ static void open_oracle(void *argument)
 /* The message together with what reproduces it. */
 static const char *report(Context *c, const Network *n, const char *message)
 {
-    return format(c, "%s\n-- seed %llu, batch %d\n%s", message, (unsigned long long)n->seed, n->batch, n->text);
+    return format(c, "%s\n-- seed %llu, batch %d\n%s", message, (unsigned long long)n->seed, n->batch,
+                  n->text);
 }
 
 const char *trial_open(Trial *t, const Network *network)
@@ -273,7 +280,8 @@ static void require(Finding *f, const char *what, Distance d, double allowed)
         f->message = format(f->c, "%s: differs by %g of the largest, %g", what, distance(&d), d.largest);
 }
 
-static void require_equal(Finding *f, const char *what, const float *found, const float *expected, int64_t count)
+static void require_equal(Finding *f, const char *what, const float *found, const float *expected,
+                          int64_t count)
 {
     for (int64_t i = 0; i < count && !f->message; i++)
         if (memcmp(&found[i], &expected[i], sizeof *found))
@@ -314,7 +322,8 @@ static void compare_training(const Trial *t, const Program *p, const Results *r,
     distance_add(&d, r->grad, t->expected.grad, count);
     for (int k = 0, next = 0; k < p->net->inputs; k++)
         if (!p->net->input[k]->loss_only) {
-            distance_add(&d, r->in_grad[next], t->expected.in_grad[next], shape_count(&p->net->input[k]->shape));
+            int size = shape_count(&p->net->input[k]->shape);
+            distance_add(&d, r->in_grad[next], t->expected.in_grad[next], size);
             next++;
         }
     require(f, "gradients", d, tolerance);
@@ -336,8 +345,8 @@ static float *initial(Context *c, const Graph *net, uint64_t seed)
 static void check_parameters(const Trial *t, Training *s, Finding *f)
 {
     s->code->init(s->code, s->params, t->network.seed);
-    require_equal(f, "init", unpacked(s, f->c, s->params), initial(f->c, s->code->program->net, t->network.seed),
-                  s->count);
+    const float *expected = initial(f->c, s->code->program->net, t->network.seed);
+    require_equal(f, "init", unpacked(s, f->c, s->params), expected, s->count);
     s->code->pack(s->code, s->params, t->flat);
     require_equal(f, "unpack", unpacked(s, f->c, s->params), t->flat, s->count);
 }
@@ -381,8 +390,8 @@ static double adam(double p, double g)
 }
 
 /* Every trainable parameter moved by the rule, everything else left alone. */
-static void check_steps(const Training *s, const char *what, double (*rule)(double, double), const float *start,
-                        const float *grad, Finding *f)
+static void check_steps(const Training *s, const char *what, double (*rule)(double, double),
+                        const float *start, const float *grad, Finding *f)
 {
     const Graph *net = s->code->program->net;
     const float *found = unpacked(s, f->c, s->params);

@@ -28,8 +28,12 @@ typedef struct Trial {
 const char *trial_open(Trial *t, const Network *network);
 void trial_close(Trial *t);
 
+/* The values, for evaluating graphs made from the network; c: of the memory. */
+Bindings trial_bindings(const Trial *t, Context *c);
+
 /* The network once more, in another context, which may have a fault. */
-Program *trial_compile(Context *c, const Network *network, bool train, const Target *target, const char *prefix);
+Program *trial_compile(Context *c, const Network *network, bool train, const Target *target,
+                       const char *prefix);
 
 /* Runs all that code can do; NULL, or the first difference, with seed and text.  c: of
  * the message and the memory. */
