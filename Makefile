@@ -167,7 +167,7 @@ bench: deps
 	@command -v npm >/dev/null || .ci/deps nodejs npm
 	@$(BUILD) run-bench
 
-$(BENCH)/to_onnx $(BENCH)/turns: $(BENCH)/%: tests/bench/%.c $(filter-out build/compiler/main.o,$(OBJECTS))
+$(BENCH)/to_onnx $(BENCH)/turns: $(BENCH)/%: tests/bench/%.c $(filter-out build/compiler/main.o,$(OBJECTS)) $(LEAVES)
 	@mkdir -p $(@D)
 	@echo "  cc    $<"
 	@$(CC) $(filter-out -M%,$(LANGUAGE)) $(CFLAGS) $(CPPFLAGS) $(LDFLAGS) -o $@ $^ $(LIBRARY_LIBS) $(SYSTEM_LIBS)

@@ -44,7 +44,7 @@ static bool side_by_side(const Node *n, int dim)
 static Layout packed(const Access *a, const Nest *nest, int lane_dim, int lane)
 {
     Layout l = {0};
-    int rank = a->node->shape.rank, lanes = nest->axis[lane].lanes, inner[MAX_RANK], inners = 0;
+    int rank = a->node->shape.rank, lanes = nest->axis[lane].lanes, inner[MAX_RANK] = {0}, inners = 0;
     l.piece[l.pieces++] = (Piece){.dim = lane_dim, .div = lanes};
     for (int d = 0; d < rank; d++) {
         if (d == lane_dim)
