@@ -48,6 +48,7 @@ endif
 build/family: $(COMPILER_OBJECTS) build/runtime/leaves/family.o
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBRARY_LIBS) -lm
 
+.SECONDARY: $(LEAVES:.o=.c)
 build/leaves/%.c: build/family
 	@mkdir -p $(@D)
 	@build/family $* >$@

@@ -73,6 +73,7 @@ struct Node {
     int uses;                 /* nodes that read it, and roots */
     bool inlined;             /* never stored: recomputed inside its reader's expression */
     Node *root;               /* the reduction in whose epilogue this node is computed, or NULL */
+    Node *joined;             /* the reader in whose memory it is stored as a part, or NULL */
     /* layout.c */
     Storage *storage;
 };
@@ -259,6 +260,10 @@ struct Op {
     /* Lowering: one of the two. */
     Expr *(*element)(Lower *l, Node *n, const Affine *index);           /* value of one element */
     void (*lower)(Lower *l, Node *n);                                   /* a reduction */
+
+    /* For ops whose result is their inputs side by side: where input i begins in it; NULL
+     * for others.  An input that is stored there already needs no nest. */
+    int (*part)(const Node *n, int i, int *dim);
 
     /* For people. */
     int64_t (*macs)(const Node *n);

@@ -92,6 +92,21 @@ static void find_gaps(Function *f)
     f->kernels = copies.kernels;
 }
 
+/* -- parts -- */
+
+/* An index into a part as an index into the whole that it is stored in. */
+static Affine in_whole(const Node *n, int d, const Affine *index)
+{
+    Affine whole = *index;
+    for (; n->joined; n = n->joined)
+        for (int k = 0; k < n->joined->ins; k++) {
+            int dim, begin = n->joined->op->part(n->joined, k, &dim);
+            if (n->joined->in[k] == n && dim == d)
+                whole.constant += begin;
+        }
+    return whole;
+}
+
 /* -- blocks of channels -- */
 
 /* The axis that must be split so that an index into blocked channels falls into
@@ -111,10 +126,12 @@ static int axis_to_split(const Nest *nest, const Affine *channel, int lanes)
 
 typedef struct Block { Nest *nest; bool split; } Block;
 
-static void block_access(Block *b, Storage *s, const Affine *index)
+static void block_access(Block *b, const Node *n, const Affine *index)
 {
+    Storage *s = n->storage;
     if (s->lanes > 1) {
-        int axis = axis_to_split(b->nest, &index[1], s->lanes);
+        Affine channel = in_whole(n, 1, &index[1]);
+        int axis = axis_to_split(b->nest, &channel, s->lanes);
         if (axis == -2)
             s->lanes = 1;
         else if (axis >= 0 && b->split)
@@ -130,7 +147,7 @@ static void block_access(Block *b, Storage *s, const Affine *index)
 
 static void block_load(Expr *load, void *user)
 {
-    block_access(user, load->load.node->storage, load->load.index);
+    block_access(user, load->load.node, load->load.index);
 }
 
 static void visit_accesses(Function *f, bool split)
@@ -138,7 +155,7 @@ static void visit_accesses(Function *f, bool split)
     for (int k = 0; k < f->kernels; k++)
         for (int i = 0; i < f->kernel[k]->nests; i++) {
             Block b = {f->kernel[k]->nest[i], split};
-            block_access(&b, b.nest->store.node->storage, b.nest->store.index);
+            block_access(&b, b.nest->store.node, b.nest->store.index);
             nest_loads(b.nest, block_load, &b);
         }
 }
@@ -239,10 +256,11 @@ Affine layout_address(Context *c, const Nest *nest, const Node *n, const Affine 
 {
     const Storage *s = n->storage;
     Affine address = affine_constant(s->layout.lead);
-    if (shape_equal(&n->shape, &s->shape)) {
+    if (n->joined || shape_equal(&n->shape, &s->shape)) {
         for (int i = 0; i < s->layout.pieces; i++) {
             const Piece *p = &s->layout.piece[i];
-            address = affine_sum(address, affine_times(part(c, nest, &index[p->dim], p), p->stride));
+            Affine whole = in_whole(n, p->dim, &index[p->dim]);
+            address = affine_sum(address, affine_times(part(c, nest, &whole, p), p->stride));
         }
         return address;
     }
@@ -295,7 +313,7 @@ static void list_arguments(Function *f, Kernel *kernel)
     add_argument(&a, kernel->node->storage);
     for (int i = 0; i < kernel->nests; i++)
         nest_loads(kernel->nest[i], visit_load, &a);
-    kernel->name = kernel->node->storage->name;
+    kernel->name = kernel->node->joined ? storage_name(f, kernel->node) : kernel->node->storage->name;
 }
 
 void layout(Function *f)

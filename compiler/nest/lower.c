@@ -308,7 +308,10 @@ Function *lower(Graph *g, const char *name, const Target *target)
     f->graph = g;
     bool *live = graph_live(g);
     for (int i = 0; i < g->nodes; i++)
-        if (live[i] && stored(g->node[i]))
-            PUSH(g->c, f->kernel, f->kernels) = lower_node(f, g->node[i]);
+        if (live[i] && stored(g->node[i])) {
+            Kernel *k = lower_node(f, g->node[i]);
+            if (k->nests)                        /* none: its inputs have stored it */
+                PUSH(g->c, f->kernel, f->kernels) = k;
+        }
     return f;
 }

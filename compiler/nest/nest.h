@@ -154,6 +154,8 @@ struct Storage {
 };
 
 void storage_assign(Function *f);            /* a storage for every stored node, leaf and alias */
+/* A free name for what node n computes. */
+const char *storage_name(Function *f, const Node *n);
 Storage *storage_new(Function *f, Place place, const char *name, const Node *n);
 
 /* -------------------------------------------------------------------- layout.c

@@ -13,7 +13,7 @@ static bool name_taken(const Function *f, const char *name)
 }
 
 /* "conv1" for what layer conv1 gives, "conv1_input_grad" for what it takes on the way. */
-static const char *workspace_name(Function *f, const Node *n)
+const char *storage_name(Function *f, const Node *n)
 {
     Context *c = f->c;
     if (!n->layer)
@@ -95,6 +95,14 @@ void storage_assign(Function *f)
     for (int i = 0; i < g->roots; i++)
         if (g->root[i].kind == ROOT_UPDATE)
             g->root[i].node->storage = param_leaf(g, g->root[i].param)->storage;
+    for (int i = g->nodes - 1; i >= 0; i--) {    /* what holds a part before the part */
+        Node *n = g->node[i];
+        bool has_place = live[i] && !n->storage && !n->inlined && !(n->op->traits & (OP_LEAF | OP_ALIAS));
+        if (has_place && n->joined)
+            n->storage = n->joined->storage;
+        else if (has_place && n->op->part)
+            n->storage = storage_new(f, PLACE_WORKSPACE, storage_name(f, n), n);
+    }
     for (int i = 0; i < g->nodes; i++) {
         Node *n = g->node[i];
         if (!live[i] || n->storage || n->inlined || (n->op->traits & OP_LEAF))
@@ -103,7 +111,7 @@ void storage_assign(Function *f)
             n->storage = n->in[0]->storage;
             n->storage->plain = true;
         } else {
-            n->storage = storage_new(f, PLACE_WORKSPACE, workspace_name(f, n), n);
+            n->storage = storage_new(f, PLACE_WORKSPACE, storage_name(f, n), n);
         }
     }
 }

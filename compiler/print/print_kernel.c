@@ -586,7 +586,8 @@ const char *print_kernel(Leaves *leaves, Context *c, const char *prefix, const F
     printer_line(&p, "(%s)", print_arguments(&p));
     printer_line(&p, "{");
     p.depth++;
-    print_zeros(&p, k->storage[0]);
+    if (k->storage[0]->place != PLACE_WORKSPACE || f->kernel[k->storage[0]->birth] == k)
+        print_zeros(&p, k->storage[0]);
     for (int i = 0; i < k->nests; i++)
         print_nest(&p, k->nest[i]);
     p.depth--;
