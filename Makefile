@@ -19,7 +19,7 @@ TEST_DEPS := check valgrind clang cppcheck g++
 
 # ------------------------------------------------------------------- sources
 
-SOURCES := $(wildcard compiler/*.c compiler/ops/*.c runtime/*.c)
+SOURCES := $(wildcard compiler/*.c compiler/*/*.c runtime/*.c)
 TESTS := $(wildcard tests/*.c)
 BENCHES := $(wildcard tests/bench/*.c)
 OBJECTS := $(SOURCES:%.c=build/%.o)
@@ -38,7 +38,26 @@ LANGUAGE := -std=gnu11 -Wall -Wextra -Werror -MMD -MP
 .PHONY: all deps test-deps test run-tests lint generated demo train run-demo bench run-bench install clean
 all: build/cnnc
 
-build/cnnc: $(OBJECTS)
+# The leaves for code that libtcc compiles: printed by the compiler itself, which is
+# linked for that without them.
+COMPILER_OBJECTS := $(filter-out build/compiler/main.o,$(filter build/compiler/%,$(OBJECTS)))
+ifeq ($(shell uname -m),x86_64)
+LEAVES := $(patsubst %,build/leaves/%.o,x86-64-v2 x86-64-v3 x86-64-v4)
+endif
+
+build/family: $(COMPILER_OBJECTS) build/runtime/leaves/family.o
+	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBRARY_LIBS) -lm
+
+.SECONDARY: $(LEAVES:.o=.c)
+build/leaves/%.c: build/family
+	@mkdir -p $(@D)
+	@build/family $* >$@
+
+build/leaves/%.o: build/leaves/%.c
+	@echo "  cc    $<"
+	@$(CC) -std=gnu11 -O2 -Wall -Wextra -Werror $$(build/family --flags $*) -c -o $@ $<
+
+build/cnnc: $(OBJECTS) $(LEAVES)
 	@echo "  link  $@"
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBRARY_LIBS) $(SYSTEM_LIBS)
 
@@ -49,7 +68,7 @@ build/%.o: %.c Makefile | build/.ready
 
 # The same sources once more for the tests: with faults to seed, and every graph
 # verified after every pass.
-build/tests: $(TEST_OBJECTS)
+build/tests: $(TEST_OBJECTS) $(LEAVES)
 	@echo "  link  $@"
 	@$(CC) $(LDFLAGS) -o $@ $^ $(CHECK_LIBS) $(LIBRARY_LIBS) $(SYSTEM_LIBS)
 
@@ -99,7 +118,7 @@ lint: build/.cppcheck
 # ctunullpointer: across files cppcheck does not see the conditions that guard a call.
 # arrayIndexThenCheck: text[i] && i < room is right when the text ends by itself.
 build/.cppcheck: $(SOURCES) $(TESTS) $(BENCHES) \
-    $(wildcard compiler/*.h compiler/ops/*.h runtime/*.h tests/*.h) tests/cppcheck.cfg
+    $(wildcard compiler/*.h compiler/*/*.h runtime/*.h tests/*.h) tests/cppcheck.cfg
 	@echo "  lint  cppcheck"
 	@mkdir -p $(@D)
 	@cppcheck --quiet --error-exitcode=1 --std=c11 --enable=warning,performance,portability --inline-suppr \
@@ -149,7 +168,7 @@ bench: deps
 	@command -v npm >/dev/null || .ci/deps nodejs npm
 	@$(BUILD) run-bench
 
-$(BENCH)/to_onnx $(BENCH)/turns: $(BENCH)/%: tests/bench/%.c $(filter-out build/compiler/main.o,$(OBJECTS))
+$(BENCH)/to_onnx $(BENCH)/turns: $(BENCH)/%: tests/bench/%.c $(filter-out build/compiler/main.o,$(OBJECTS)) $(LEAVES)
 	@mkdir -p $(@D)
 	@echo "  cc    $<"
 	@$(CC) $(filter-out -M%,$(LANGUAGE)) $(CFLAGS) $(CPPFLAGS) $(LDFLAGS) -o $@ $^ $(LIBRARY_LIBS) $(SYSTEM_LIBS)

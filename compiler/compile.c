@@ -41,12 +41,12 @@ static Graph *select_roots(Graph *g, RootKind kind)
 
 /* The second half of the way: a graph of primitive operations becomes loops in a
  * planned workspace. */
-static Function *generate(const Build *b, Graph *g)
+static Function *generate(const Build *b, Graph *g, const Target *target)
 {
     g = after(b, "fuse", fuse(g));
     if (emits(b, "dot") && !strcmp(b->function, "forward"))
         dump_dot(g, b->emit);
-    Function *f = lower(g, b->function);
+    Function *f = lower(g, b->function, target);
     f->packs = !strcmp(b->function, "pack");
     layout(f);
     schedule(f);
@@ -67,7 +67,7 @@ static Function *build_inference(Build *b, const char *function, RootKind root, 
     g = after(b, "fold", fold(g, frozen));
     if (frozen)
         g = after(b, "hoist", hoist(g, pack));
-    return generate(b, g);
+    return generate(b, g, frozen ? target_level(b->p->options.target) : target_find("generic"));
 }
 
 static Function *build_training(Build *b)
@@ -77,13 +77,36 @@ static Function *build_training(Build *b)
     g = after(b, "autodiff", autodiff(g, (Wanted){.params = true, .inputs = b->p->options.input_grad}));
     g = after(b, "expand", expand(g));
     g = after(b, "fold", fold(g, false));
-    return generate(b, g);
+    return generate(b, g, target_find("generic"));
+}
+
+/* A parameter that forward wants in another layout than the state_dict's becomes a
+ * derived field: a copy, made by pack. */
+static void derive_packed(Function *forward, Graph *pack)
+{
+    for (int i = 0; i < forward->storages; i++) {
+        Storage *s = forward->storage[i];
+        if (s->place != PLACE_PARAM || !layout_packed(&s->layout))
+            continue;
+        Param *p = (Param *)s->param;
+        if (!p->derived) {
+            Node *leaf = param_leaf(pack, p);
+            p = NEW(forward->c, Param);
+            *p = *s->param;
+            p->derived = true;
+            root_add(pack, (Root){.kind = ROOT_DERIVED, .node = leaf, .param = p});
+            s->param = p;
+        }
+        p->layout = &s->layout;
+        p->count = s->layout.elements;
+    }
 }
 
 static Function *build_pack(Build *b, Graph *pack)
 {
     b->function = "pack";
-    return pack ? generate(b, pack) : NULL;
+    derive_packed(b->p->forward, pack);
+    return pack->roots ? generate(b, pack, target_find("generic")) : NULL;
 }
 
 /* -- the struct -- */
@@ -103,7 +126,7 @@ static void choose_fields(Program *p)
     bool *live = graph_live(g);
     for (int i = 0; !p->options.train && i < g->nodes; i++)
         if (live[i] && g->node[i]->param)
-            add_field(p, g->node[i]->param);
+            add_field(p, g->node[i]->storage->param);
 }
 
 /* The values of all derived parameters, by root of the pack graph. */
@@ -113,6 +136,17 @@ static const double *derived_values(const Tensor *value, const Function *pack, c
         if (pack->graph->root[r].param == param)
             return value[r].data;
     return NULL;
+}
+
+/* Element by element to where the field's layout has it. */
+static void lay_out(float *to, const Param *param, const double *from)
+{
+    int index[MAX_RANK] = {0}, elements = shape_count(&param->shape);
+    for (int k = 0; k < elements; k++) {
+        to[param->layout ? layout_offset(param->layout, index) : k] = (float)from[k];
+        for (int d = param->shape.rank - 1; d >= 0 && ++index[d] == param->shape.dim[d]; d--)
+            index[d] = 0;
+    }
 }
 
 /* The struct's contents when the network file or --weights gives every value. */
@@ -134,9 +168,8 @@ static const float *literal_weights(const Program *p)
         const Param *param = p->field[i].param;
         if (!param->derived)
             memcpy(to, param->literal, sizeof(float) * (size_t)param->count);     /* bit by bit */
-        const double *from = param->derived ? derived_values(derived, p->pack, param) : NULL;
-        for (int k = 0; from && k < param->count; k++)
-            to[k] = (float)from[k];
+        else
+            lay_out(to, param, derived_values(derived, p->pack, param));
         to += param->count;
     }
     return net->params ? weights : NULL;
@@ -171,7 +204,7 @@ Program *compile(Graph *net, const Options *options, FILE *emit)
         fail(net->c, STATUS_INPUT, "%s: training needs a loss: model { ..., loss = logits:cross_entropy() }",
              net->file);
     p->forward = build_inference(&b, "forward", ROOT_OUTPUT, !options->train, &pack);
-    p->pack = build_pack(&b, pack);
+    p->pack = options->train ? NULL : build_pack(&b, pack);
     if (options->train) {
         p->loss = build_inference(&b, "loss", ROOT_LOSS, false, NULL);
         p->backward = build_training(&b);

@@ -291,7 +291,7 @@ static void check_network(Context *c, const char *path)
 
 static int command_summary(Context *c, const CommandOptions *o)
 {
-    Graph *net = frontend_load(c, o->network, o->compile.batch);
+    Graph *net = network_load(c, o->network, o->compile.batch);
     if (o->weights)
         safetensors_load(net, o->weights, NEW_ARRAY(c, float, params_count(net)));    /* only checked */
     bool has_loss = false;

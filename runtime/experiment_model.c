@@ -88,7 +88,7 @@ typedef struct Probe { Box *box; const char *path; bool has_loss; } Probe;
 static void probe(void *argument)
 {
     Probe *p = argument;
-    const Graph *g = frontend_load(&p->box->c, p->path, 1);
+    const Graph *g = network_load(&p->box->c, p->path, 1);
     for (int r = 0; r < g->roots; r++)
         p->has_loss |= g->root[r].kind == ROOT_LOSS;
 }

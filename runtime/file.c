@@ -192,3 +192,10 @@ void file_write(Context *c, const char *path, const void *data, size_t length)
     if (error)
         fail(c, STATUS_INPUT, "%s: cannot write: %s", shown(path, "standard output"), strerror(error));
 }
+
+Graph *network_load(Context *c, const char *path, int batch)
+{
+    size_t length;
+    const char *text = (const char *)file_read(c, path, &length);
+    return frontend_load_text(c, text, length, path, batch);
+}

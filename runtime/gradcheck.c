@@ -217,7 +217,7 @@ static bool print_verdicts(const Verdict *verdict, int count)
 
 int command_gradcheck(Context *c, const CommandOptions *o)
 {
-    Graph *net = frontend_load(c, o->network, o->compile.batch);
+    Graph *net = network_load(c, o->network, o->compile.batch);
     float *flat = NULL;
     if (o->weights) {
         flat = NEW_ARRAY(c, float, params_count(net));

@@ -214,7 +214,7 @@ static void load(void *argument)
 void jit_cc_open(Code *code)
 {
     Program *p = code->program;
-    Files files = { .source = print_source(p, NULL, true) };
+    Files files = { .source = print_source(p, NULL, PRINT_LIBRARY) };
     Build b = { .c = p->c, .files = &files, .target = p->options.target, .kind = "so", .code = code };
     double start = milliseconds();
     in_directory(&b, load);

@@ -26,7 +26,7 @@ static unsigned long long double_to_unsigned(double x) { return (unsigned long l
 static float unsigned_to_float(unsigned long long x) { return (float)x; }
 static double unsigned_to_double(unsigned long long x) { return (double)x; }
 
-static bool add_symbols(TCCState *s)
+static bool add_symbols(TCCState *s, const HostLeaf *leaf)
 {
 #define HOST(function) { #function, (const void *)(uintptr_t)function }
 #define HELPER(name, function) { name, (const void *)(uintptr_t)function }
@@ -40,6 +40,9 @@ static bool add_symbols(TCCState *s)
 #undef HELPER
     for (size_t i = 0; i < sizeof host / sizeof *host; i++)
         if (tcc_add_symbol(s, host[i].name, host[i].address) < 0)
+            return false;
+    for (; leaf && leaf->name; leaf++)
+        if (tcc_add_symbol(s, leaf->name, leaf->address) < 0)
             return false;
     return true;
 }
@@ -92,7 +95,7 @@ static void release_state(Tcc *t) { (void)t; }
 
 #endif
 
-static bool build(Tcc *t, const char *source)
+static bool build(Tcc *t, const char *source, const HostLeaf *leaves)
 {
     t->state = tcc_new();
     if (!t->state)
@@ -101,7 +104,7 @@ static bool build(Tcc *t, const char *source)
     tcc_set_options(t->state, "-nostdlib");      /* a string that it does not know makes it call exit() */
     return tcc_set_output_type(t->state, TCC_OUTPUT_MEMORY) >= 0
         && tcc_compile_string(t->state, source) >= 0
-        && add_symbols(t->state)
+        && add_symbols(t->state, leaves)
         && place(t);
 }
 
@@ -129,13 +132,13 @@ static void unload(Library *l)
 void jit_tcc_open(Code *code)
 {
     Program *p = code->program;
-    const char *source = print_source(p, NULL, true);
+    const char *source = print_source(p, NULL, PRINT_HOSTED);
     Tcc *t = NEW(p->c, Tcc);
     Library library = { symbol, unload, t };
 
     double start = milliseconds();
     pthread_mutex_lock(&compiling);
-    bool done = build(t, source);
+    bool done = build(t, source, host_leaves(p->forward->target));
     pthread_mutex_unlock(&compiling);
     code->compile_ms = milliseconds() - start;
     if (!done) {

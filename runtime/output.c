@@ -75,7 +75,7 @@ static void take_weights(Graph *net, const char *path)
 static void make_text(Output *out)
 {
     const CommandOptions *o = out->options;
-    Graph *net = frontend_load(out->c, o->network, o->compile.batch);
+    Graph *net = network_load(out->c, o->network, o->compile.batch);
     if (o->weights)
         take_weights(net, o->weights);
     Program *p = compile(net, &o->compile, out->emit);
@@ -83,7 +83,7 @@ static void make_text(Output *out)
         return;
     if (!out->files.header_name)
         out->files.header_name = format(out->c, "%s.h", p->prefix);
-    out->files.source = print_source(p, out->files.header_name, false);
+    out->files.source = print_source(p, out->files.header_name, PRINT_FILE);
     out->files.header = print_header(p);
     out->files.weights = print_weights_file(p, &out->files.weights_bytes);
     if (out->files.weights && !out->weights)

@@ -11,16 +11,6 @@
 
 #include "../compiler/cnnc.h"
 
-/* --------------------------------------------------------------------- guard.c
- * Cleaning up behind a failure. */
-
-/* body(argument), then release(argument), also when body fails; the failure then
- * goes on.  For whatever is open and is not arena memory. */
-void guard(Context *c, void (*body)(void *), void (*release)(void *), void *argument);
-/* body with a context of its own for what it needs for a while: that memory is
- * freed when body returns or fails.  A failure in either context goes on in c. */
-void scratch(Context *c, void (*body)(Context *work, void *argument), void *argument);
-
 /* ---------------------------------------------------------------------- file.c */
 
 /* The whole file ("-": stdin), one zero byte behind it.  *length without that byte. */
@@ -38,6 +28,9 @@ void file_write(Context *c, const char *path, const void *data, size_t length);
 /* ------------------------------------------------------------------ together.c
  * body writes the files at `path` (NULL: none); when it fails all are as they were. */
 void write_together(Context *c, int count, const char *const *path, void (*body)(void *), void *argument);
+
+/* A network file ("-": stdin) as a graph. */
+Graph *network_load(Context *c, const char *path, int batch);
 
 /* ---------------------------------------------------------------------- npy.c */
 
@@ -158,6 +151,10 @@ Jit jit_find(Context *c, const char *name);        /* fails with STATUS_USAGE on
 
 /* The sizes alone, for who compiles print_source's text and calls code_bind. */
 Code *code_new(Program *p);
+
+/* leaves.c: the leaves of a target in this program, a name of NULL ends them; NULL: none. */
+typedef struct HostLeaf { const char *name; const void *address; } HostLeaf;
+const HostLeaf *host_leaves(const Target *target);
 
 /* Backends, called by code_open alone. */
 void jit_tcc_open(Code *code);

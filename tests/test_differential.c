@@ -39,7 +39,7 @@ static void write_program(Chunk *k, FILE *file, int trial, int train)
     for (size_t i = 0; i < sizeof entry / sizeof *entry; i++)
         fprintf(file, "#undef cnnc_%s\n#define cnnc_%s %s_entry_%s\n", entry[i], entry[i],
                 prefix(k, trial, train), entry[i]);
-    fputs(print_source(k->program[trial][train], NULL, true), file);
+    fputs(print_source(k->program[trial][train], NULL, PRINT_LIBRARY), file);
 }
 
 static void compile_chunk(Chunk *k)

@@ -115,7 +115,7 @@ static void write_network(Chunk *k, int i, bool train)
     Program *p = trial_compile(c, &k->network[i], train, target_find("generic"),
                                format(c, "%s%d", train ? "train" : "infer", i));
     const char *header = format(c, "%s.h", p->prefix);
-    text_write(format(c, "%s/%s.c", k->folder, p->prefix), print_source(p, header, false));
+    text_write(format(c, "%s/%s.c", k->folder, p->prefix), print_source(p, header, PRINT_FILE));
     text_write(format(c, "%s/%s", k->folder, header), print_header(p));
     FILE *runs = fopen(format(c, "%s/run-%s", k->folder, p->prefix), "w");
     write_run(c, runs, p);

@@ -1,6 +1,6 @@
 /* The network language: what files may say, what they get, and how they are refused.
  * Every tests/data/wrong/NAME.lua must fail with the message in NAME.txt. */
-#include "../compiler/cnnc.h"
+#include "../runtime/runtime.h"
 #include "tests.h"
 
 #include <glob.h>
@@ -20,7 +20,7 @@ static void load_body(void *argument)
 {
     Load *l = argument;
     l->g = l->text ? frontend_load_text(&l->c, l->text, strlen(l->text), l->file, l->batch)
-                   : frontend_load(&l->c, l->file, l->batch);
+                   : network_load(&l->c, l->file, l->batch);
     graph_check(l->g, "frontend");
 }
 

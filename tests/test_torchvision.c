@@ -1,7 +1,7 @@
 /* The networks that bear torchvision's names have its state_dict: the same parameters in the
  * same order, so that its weights fit by name and by position.  The lists in
  * tests/data/torchvision/ were printed by torchvision 0.14.1. */
-#include "../compiler/cnnc.h"
+#include "../runtime/runtime.h"
 #include "tests.h"
 
 #include <stdlib.h>
@@ -12,7 +12,7 @@ enum { NETWORKS = sizeof network / sizeof *network };
 static void load(void *argument)
 {
     Graph *g = argument;
-    *g = *frontend_load(g->c, format(g->c, "graphs/%s.lua", g->name), 1);
+    *g = *network_load(g->c, format(g->c, "graphs/%s.lua", g->name), 1);
 }
 
 START_TEST(parameters_are_torchvisions)

@@ -303,11 +303,19 @@ static Node *concat_gradient(Graph *g, Node *n, Node *dy, int i)
     return node_new(g, &op_slice, 1, &dy, &part);
 }
 
-/* One nest per input: nothing to sum, a place to store. */
+static int concat_part(const Node *n, int i, int *dim)
+{
+    *dim = ((const ConcatAttrs *)n->attrs)->axis;
+    return concat_begin(n, i);
+}
+
+/* One nest per input that lies elsewhere: nothing to sum, a place to store. */
 static void concat_lower(Lower *l, Node *n)
 {
     const ConcatAttrs *at = n->attrs;
     for (int k = 0; k < n->ins; k++) {
+        if (n->in[k]->joined == n)
+            continue;
         Nest *nest = nest_open(l);
         Affine index[MAX_RANK];
         nest_axes(nest, n->in[k], index);
@@ -349,7 +357,7 @@ const Op op_concat = {
         {"axis", ARG_INT, .standard = 1, .low = 1, .doc = "1 = channels"},
         {.kind = ARG_END}},
     .build = concat_build, .infer = concat_infer, .eval = concat_eval, .gradient = concat_gradient,
-    .lower = concat_lower, .print_attrs = concat_print,
+    .lower = concat_lower, .part = concat_part, .print_attrs = concat_print,
     .samples = (const char *const[]){
         "local x = input { 3, 4, 5 }; return concat(x, x:tanh(), x * 2)",
         "local x = input { 2, 7 }; return concat { x:sigmoid(), x, axis = 2 }",

@@ -404,7 +404,7 @@ typedef struct Arguments { Context *c; const char *network, *model, *weights; } 
 static void run(void *argument)
 {
     const Arguments *a = argument;
-    Export e = {.c = a->c, .net = frontend_load(a->c, a->network, 1)};
+    Export e = {.c = a->c, .net = network_load(a->c, a->network, 1)};
     e.file = fopen(a->model, "wb");
     if (!e.file)
         fail(a->c, STATUS_INPUT, "%s: %s", a->model, strerror(errno));

@@ -129,7 +129,7 @@ static void run(void *argument)
     Turns *t = argument;
     if (strcmp(t->threads, "1"))
         fail(t->c, STATUS_INPUT, "%s threads: this version of cnnc knows one only", t->threads);
-    t->net = frontend_load(t->c, t->network, 1);
+    t->net = network_load(t->c, t->network, 1);
     float *flat = NEW_ARRAY(t->c, float, params_count(t->net));
     safetensors_load(t->net, t->weights, flat);
     t->flat = flat;

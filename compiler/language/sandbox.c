@@ -7,7 +7,7 @@
  * stand behind guards that first check their arguments.
  *
  * fail() and Lua's errors are both longjmps and must not cross: see sandbox_attempt. */
-#include "cnnc.h"
+#include "language.h"
 
 #include <stdlib.h>
 #include <string.h>

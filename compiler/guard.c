@@ -1,6 +1,6 @@
 /* Cleaning up behind a failure.  fail() jumps over every function between itself
  * and its handler; these two stop it on the way, tidy up and let it go on. */
-#include "runtime.h"
+#include "cnnc.h"
 
 #include <string.h>
 

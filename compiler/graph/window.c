@@ -1,5 +1,5 @@
 /* The size law of everything that slides a window over its input. */
-#include "cnnc.h"
+#include "../cnnc.h"
 
 static int64_t floor_divide(int64_t a, int64_t b)
 {

@@ -6,8 +6,9 @@
  *   inlined     an expression inside its readers (index maps, cheap values, pointwise
  *               nodes with one reader) or the reduction inside a stored node's kernel;
  *   stored      everything else: one kernel each.  `root` is the reduction whose
- *               epilogue (bias, activation, residual sum ...) ends in this node. */
-#include "cnnc.h"
+ *               epilogue (bias, activation, residual sum ...) ends in this node,
+ *               `joined` a reader whose memory holds it as a part. */
+#include "../cnnc.h"
 
 /* -- a home for every root -- */
 
@@ -81,12 +82,12 @@ static Readers count_readers(Graph *g)
     return r;
 }
 
-static bool reads_twice(const Node *reader, const Node *n)
+static int times_read(const Node *reader, const Node *n)
 {
     int times = 0;
     for (int k = 0; k < reader->ins; k++)
         times += reader->in[k] == n;
-    return times > 1;
+    return times;
 }
 
 /* Whether each element of n, written as an expression, would be computed once. */
@@ -97,7 +98,7 @@ static bool computed_once(const Readers *r, const Node *n)
         return false;
     if (reader->op->traits & OP_INDEX_MAP)
         return shape_count(&reader->shape) <= shape_count(&n->shape) && computed_once(r, reader);
-    if (reads_twice(reader, n)) {                /* (x - m) * (x - m): fine while it stays that small */
+    if (times_read(reader, n) > 1) {                /* (x - m) * (x - m): fine while it stays that small */
         for (int k = 0; k < n->ins; k++)
             if (n->in[k]->inlined && !(n->in[k]->op->traits & OP_INDEX_MAP))
                 return false;
@@ -112,13 +113,27 @@ static void claim_epilogue(const Readers *r, Node *reduction)
     Node *last = reduction;
     while (last->uses == 1 && !r->rooted[last->id]) {
         Node *next = r->first[last->id];
-        if (!(next->op->traits & OP_POINTWISE) || next->root || reads_twice(next, last))
+        if (!(next->op->traits & OP_POINTWISE) || next->root || times_read(next, last) > 1)
             break;
         last->inlined = true;
         next->root = reduction;
         last = next;
     }
     last->inlined = false;
+}
+
+/* Stored inputs of a node that puts its inputs side by side are stored there at once.
+ * Not along rows: what is beyond the end of a row must be zero. */
+static void join_parts(const Readers *r, Node *n)
+{
+    for (int k = 0; k < n->ins; k++) {
+        Node *in = n->in[k];
+        int dim;
+        n->op->part(n, k, &dim);
+        bool stored = !in->inlined && !(in->op->traits & (OP_LEAF | OP_ALIAS)) && !r->rooted[in->id];
+        if (stored && !in->joined && times_read(n, in) == 1 && (dim < n->shape.rank - 1 || n->shape.rank == 2))
+            in->joined = n;
+    }
 }
 
 Graph *fuse(Graph *old)
@@ -134,5 +149,8 @@ Graph *fuse(Graph *old)
     for (int i = g->nodes - 1; i >= 0; i--)
         if (g->node[i]->op->lower)
             claim_epilogue(&r, g->node[i]);
+    for (int i = 0; i < g->nodes; i++)
+        if (g->node[i]->op->part && !g->node[i]->inlined && !g->node[i]->root && !r.rooted[i])
+            join_parts(&r, g->node[i]);
     return g;
 }

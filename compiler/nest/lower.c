@@ -2,7 +2,7 @@
  *
  * A nest says what is computed over which axes; accesses are logical indices into
  * tensors.  Order, tiles and addresses come later (layout, schedule). */
-#include "cnnc.h"
+#include "../cnnc.h"
 
 #include <string.h>
 
@@ -148,18 +148,65 @@ void nest_loads(Nest *nest, void (*visit)(Expr *load, void *user), void *user)
     expr_loads(nest->store.value, visit, user);
 }
 
+static void expr_affines(Expr *e, void (*visit)(Affine *a, void *user), void *user)
+{
+    if (!e)
+        return;
+    if (e->kind == X_AFFINE)
+        visit(&e->affine, user);
+    for (int d = 0; e->kind == X_LOAD && d < e->load.node->shape.rank; d++)
+        visit(&e->load.index[d], user);
+    for (int i = 0; i < 3 && e->kind == X_CALL; i++)
+        expr_affines(e->arg[i], visit, user);
+}
+
+void nest_affines(Nest *nest, void (*visit)(Affine *a, void *user), void *user)
+{
+    if (nest->reduces) {
+        expr_affines(nest->term, visit, user);
+        expr_affines(nest->tag, visit, user);
+    }
+    expr_affines(nest->store.value, visit, user);
+    for (int d = 0; d < nest->store.node->shape.rank; d++)
+        visit(&nest->store.index[d], user);
+}
+
 /* -- nests -- */
 
 Nest *nest_open(Lower *l)
 {
-    return NEW(l->c, Nest);
+    Nest *nest = NEW(l->c, Nest);
+    nest->lane = -1;
+    return nest;
+}
+
+typedef struct Split { int outer, inner, lanes; } Split;
+
+static void split_affine(Affine *a, void *user)
+{
+    const Split *s = user;
+    a->coef[s->inner] = a->coef[s->outer];
+    a->coef[s->outer] *= s->lanes;
+}
+
+int nest_split(Nest *nest, int axis, int lanes)
+{
+    if (nest->axes == MAX_AXES)
+        __builtin_trap();
+    int extent = nest->axis[axis].extent;
+    Split s = {axis, nest->axes++, lanes};
+    nest->axis[s.inner] = (Axis){.name = "lane", .extent = lanes, .reduce = nest->axis[axis].reduce, .lanes = lanes,
+                                 .outer = axis, .whole = extent};
+    nest->axis[axis].extent = (extent + lanes - 1) / lanes;
+    nest_affines(nest, split_affine, &s);
+    return s.inner;
 }
 
 Affine nest_axis(Nest *nest, const char *name, int extent, bool reduce)
 {
     if (nest->axes == MAX_AXES)
         __builtin_trap();                        /* MAX_AXES covers the deepest op */
-    nest->axis[nest->axes] = (Axis){name, extent, reduce};
+    nest->axis[nest->axes] = (Axis){.name = name, .extent = extent, .reduce = reduce};
     nest->reduces |= reduce;
     Affine a = {0};
     a.coef[nest->axes++] = 1;
@@ -189,8 +236,23 @@ static bool accumulates(const Function *f, const Node *n)
     return false;
 }
 
+/* Ops may use a subexpression twice; passes rewrite trees, each load once. */
+static Expr *as_tree(Lower *l, const Expr *e)
+{
+    if (!e)
+        return NULL;
+    Expr *copy = NEW(l->c, Expr);
+    *copy = *e;
+    for (int i = 0; i < 3 && e->kind == X_CALL; i++)
+        copy->arg[i] = as_tree(l, e->arg[i]);
+    return copy;
+}
+
 static void store(Lower *l, Nest *nest, Expr *value, const Affine *index)
 {
+    nest->term = as_tree(l, nest->term);
+    nest->tag = as_tree(l, nest->tag);
+    value = as_tree(l, value);
     nest->store.node = l->target;
     nest->store.value = value;
     nest->store.accumulate = accumulates(l->f, l->target);
@@ -237,15 +299,19 @@ Kernel *lower_node(Function *f, Node *n)
     return l.kernel;
 }
 
-Function *lower(Graph *g, const char *name)
+Function *lower(Graph *g, const char *name, const Target *target)
 {
     Function *f = NEW(g->c, Function);
     f->c = g->c;
+    f->target = target;
     f->name = name;
     f->graph = g;
     bool *live = graph_live(g);
     for (int i = 0; i < g->nodes; i++)
-        if (live[i] && stored(g->node[i]))
-            PUSH(g->c, f->kernel, f->kernels) = lower_node(f, g->node[i]);
+        if (live[i] && stored(g->node[i])) {
+            Kernel *k = lower_node(f, g->node[i]);
+            if (k->nests)                        /* none: its inputs have stored it */
+                PUSH(g->c, f->kernel, f->kernels) = k;
+        }
     return f;
 }

@@ -295,6 +295,9 @@ static bool bounds_settled(const bool *known, const Loop *l)
 static void declare_bounds(Printer *p, const bool *known, const Loop *l)
 {
     for (; l; l = l->next) {
+        for (int i = 0; l->kind == LOOP_LEAF && i < LEAF_LOOPS; i++)
+            if (l->clip[i])
+                declare_bounds(p, known, l->clip[i]);
         if (l->kind != LOOP_FOR)
             continue;
         if (bounds_settled(known, l) && !find_bound(p, l))
@@ -311,6 +314,8 @@ static void print_block(Printer *p, bool *known, int axis, const Loop *body);
 static void print_for(Printer *p, bool *known, const Loop *l, bool alone)
 {
     const char *v = p->axis[l->axis];
+    if (l->end <= l->begin)                      /* clipped away */
+        return;
     if (runs_once(l) && alone) {
         print_block(p, known, -1, l->body);
         return;
@@ -388,6 +393,62 @@ static void print_store(Printer *p, const Loop *l)
     printer_line(p, "%s %s %s;", place, l->store.accumulate ? "+=" : "=", value);
 }
 
+/* -- leaves -- */
+
+static const char *leaf_name(Printer *p, const Leaf *leaf)
+{
+    Context *c = p->c;
+    const char *text = print_leaf_geometry(c, p->prefix, p->file->hosted, leaf);
+    for (int i = 0; i < p->file->leaves; i++)
+        if (!strcmp(p->file->leaf[i].text, text))
+            return p->file->leaf[i].name;
+    const char *name = format(c, "%s_%s_%d", p->prefix, print_leaf_member(c, leaf), p->file->leaves + 1);
+    PUSH(c, p->file->leaf, p->file->leaves) = (LeafText){leaf, text, name};
+    return name;
+}
+
+/* Where an operand begins: a clipped loop's first value is its bound's. */
+static const char *operand_start(Printer *p, const Loop *l, const Operand *o)
+{
+    if (!o->node)
+        return "0";
+    Affine address = o->address;
+    const char *saved[MAX_AXES];
+    memcpy(saved, p->axis, sizeof saved);
+    for (int i = 0; i < LEAF_LOOPS; i++) {
+        const Loop *clip = l->clip[i];
+        if (clip && !clip->lows) {
+            address.constant += address.coef[clip->axis] * clip->begin;
+            address.coef[clip->axis] = 0;
+        } else if (clip) {
+            p->axis[clip->axis] = find_bound(p, clip)->from;
+        }
+    }
+    const char *offset = print_affine(p, &address, address.constant);
+    memcpy(p->axis, saved, sizeof saved);
+    const char *name = printer_argument(p, o->node->storage);
+    return !strcmp(offset, "0") ? name : format(p->c, strpbrk(offset, "+-") ? "%s + (%s)" : "%s + %s", name, offset);
+}
+
+static const char *loop_count(Printer *p, const Loop *l, int i)
+{
+    const Loop *clip = l->clip[i];
+    if (!clip)
+        return format(p->c, "%d", l->leaf->count[i]);
+    if (!clip->lows && !clip->highs)
+        return format(p->c, "%d", clip->end - clip->begin);
+    const BoundName *b = find_bound(p, clip);
+    return strcmp(b->from, "0") ? format(p->c, "%s - %s", b->to, b->from) : b->to;
+}
+
+static void print_leaf(Printer *p, const Loop *l)
+{
+    const Leaf *leaf = l->leaf;
+    printer_line(p, "%s(%s, %s, %s, %s, %s, %s, %s);", leaf_name(p, leaf), operand_start(p, l, &leaf->y),
+                 operand_start(p, l, &leaf->a), operand_start(p, l, &leaf->b), operand_start(p, l, &leaf->bias),
+                 operand_start(p, l, &leaf->add), loop_count(p, l, 1), loop_count(p, l, 2));
+}
+
 /* An accumulator that no loop fills begins with its first terms. */
 static bool filled_at_once(const Loop *l)
 {
@@ -410,6 +471,8 @@ static void print_statements(Printer *p, bool *known, const Loop *l)
         } else if (l->kind == LOOP_UPDATE) {
             (p->nest->reduce == REDUCE_SUM ? print_sum : print_max)(p, l, unborn >> l->acc & 1);
             unborn &= ~(1u << l->acc);
+        } else if (l->kind == LOOP_LEAF) {
+            print_leaf(p, l);
         } else {
             print_store(p, l);
         }
@@ -450,19 +513,23 @@ static void print_nest(Printer *p, Nest *nest)
 
 /* -- the function -- */
 
-/* The zeros between the rows, once for every birth of the buffer. */
-static void print_gap(Printer *p, const Storage *s)
+/* The zeros between the rows, or of lanes that nothing writes, once for every birth
+ * of the buffer. */
+static void print_zeros(Printer *p, const Storage *s)
 {
-    int rows = layout_rows(s), width = s->shape.dim[s->shape.rank - 1], gap = s->layout.gap;
-    if (!gap || FAULT(p->c, FAULT_GAP_NOT_CLEARED))
-        return;
+    const Layout *l = &s->layout;
     const char *name = printer_argument(p, s);
-    printer_line(p, "for (int row = 0; row <= %d; row++)", rows);
-    if (gap == 1) {
-        printer_line(p, "    %s[row * %d] = 0;", name, width + gap);
-    } else {
-        printer_line(p, "    for (int i = 0; i < %d; i++)", gap);
-        printer_line(p, "        %s[row * %d + i] = 0;", name, width + gap);
+    if (s->clear) {
+        printer_line(p, "for (int i = 0; i < %d; i++)", l->elements);
+        printer_line(p, "    %s[i] = 0;", name);
+    } else if (l->gap && !FAULT(p->c, FAULT_GAP_NOT_CLEARED)) {
+        printer_line(p, "for (int row = 0; row <= %d; row++)", l->rows);
+        if (l->gap == 1) {
+            printer_line(p, "    %s[row * %d] = 0;", name, l->pitch);
+        } else {
+            printer_line(p, "    for (int i = 0; i < %d; i++)", l->gap);
+            printer_line(p, "        %s[row * %d + i] = 0;", name, l->pitch);
+        }
     }
 }
 
@@ -513,14 +580,14 @@ static const char *print_arguments(Printer *p)
     return t.length > LINE / 2 ? format(p->c, "\n    %s", t.data) : t.data;
 }
 
-const char *print_kernel(Context *c, const char *prefix, const Function *f, const Kernel *k)
+const char *print_kernel(Leaves *leaves, Context *c, const char *prefix, const Function *f, const Kernel *k)
 {
-    Printer p = {.c = c, .prefix = prefix, .f = f, .kernel = k, .text = {.c = c}};
+    Printer p = {.c = c, .file = leaves, .prefix = prefix, .f = f, .kernel = k, .text = {.c = c}};
     printer_line(&p, "(%s)", print_arguments(&p));
     printer_line(&p, "{");
     p.depth++;
-    if (k->storage[0]->place == PLACE_WORKSPACE)
-        print_gap(&p, k->storage[0]);
+    if (k->storage[0]->place != PLACE_WORKSPACE || f->kernel[k->storage[0]->birth] == k)
+        print_zeros(&p, k->storage[0]);
     for (int i = 0; i < k->nests; i++)
         print_nest(&p, k->nest[i]);
     p.depth--;

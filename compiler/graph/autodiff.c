@@ -2,7 +2,7 @@
  *
  * Gradients are ordinary nodes behind the nodes of the forward pass, built by the
  * ops' own rules; nothing behind this pass knows that they are gradients. */
-#include "cnnc.h"
+#include "../cnnc.h"
 
 static bool wanted_leaf(const Node *n, Wanted wanted)
 {

@@ -1,5 +1,5 @@
 /* Shapes, nodes, parameters, inputs and the one way to rewrite a graph. */
-#include "cnnc.h"
+#include "../cnnc.h"
 
 #include <ctype.h>
 #include <limits.h>

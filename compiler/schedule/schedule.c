@@ -4,37 +4,9 @@
  * many elements of the innermost parallel axis are computed together (tile), which
  * reduction taps are written out (unroll), and where a border splits the innermost
  * parallel axis so that its middle needs no clipping (peel). */
-#include "cnnc.h"
+#include "schedule.h"
 
 #include <string.h>
-
-enum {
-    CODE_BUDGET = 32,         /* terms written out in the innermost body */
-    UNROLL_WHOLE = 25,        /* longest product of axes that is written out whole: 5x5 taps */
-    UNROLL_PART = 8,          /* taps per iteration of a longer axis */
-    TILE = 8,                 /* accumulators */
-    MAX_CLIPS = 8
-};
-
-/* 0 <= index < extent must hold at every read; axis is the loop that sees to it. */
-typedef struct Clip { Affine index; int extent, axis; } Clip;
-
-typedef struct Schedule {
-    Context *c;
-    Nest *nest;
-    Clip clip[MAX_CLIPS];
-    int clips;
-    int order[MAX_AXES], axes;            /* axes with a loop, parallel ones first */
-    int parallel;                         /* how many of order[] are */
-    int tile_axis, tile;                  /* -1: none */
-    int rolled;                           /* order[parallel .. rolled) are loops, the rest is written out */
-    int part_axis, part;                  /* an axis written out in parts, or -1 */
-    int peel_begin, peel_end;             /* of the tile axis: needs no clipping between */
-    bool inside;                          /* building the part between them */
-    /* While statements are built: how axis values turn into constants. */
-    bool fixed[MAX_AXES];
-    int offset[MAX_AXES];
-} Schedule;
 
 /* -- binding: logical indices to addresses, borders to clips -- */
 
@@ -52,13 +24,13 @@ static void bind_load(Expr *load, void *user)
 {
     Schedule *s = user;
     const Node *n = load->load.node;
-    load->affine = layout_address(n, load->load.index);
+    load->affine = layout_address(s->c, s->nest, n, load->load.index);
     for (int d = 0; d < n->shape.rank && load->load.border; d++) {
         int low, high, extent = n->shape.dim[d];
         affine_range(&load->load.index[d], s->nest, &low, &high);
         int outside = -low > high - (extent - 1) ? -low : high - (extent - 1);
         bool in_gap = d == n->shape.rank - 1 && s->nest->reduce == REDUCE_SUM &&
-                      outside <= n->storage->layout.gap;
+                      outside <= n->storage->gap;
         if (outside > 0 && !in_gap)
             add_clip(s, &load->load.index[d], extent);
     }
@@ -70,12 +42,82 @@ static bool in_force(const Schedule *s, const Clip *clip)
     return !(s->inside && clip->index.coef[s->tile_axis]);
 }
 
-static bool clipped(const Schedule *s, int axis)
+bool clipped(const Schedule *s, int axis)
 {
     for (int i = 0; i < s->clips; i++)
         if (s->clip[i].axis == axis && in_force(s, &s->clip[i]))
             return true;
     return false;
+}
+
+/* -- the last block of lanes: whether it may be computed beyond the last channel -- */
+
+typedef struct Overshoot { const Nest *nest; int lane; bool plain; } Overshoot;
+
+static void check_overshoot(Overshoot *o, const Node *n, const Affine *index)
+{
+    for (int d = 0; d < n->shape.rank; d++) {
+        bool padded = false;
+        for (int i = 0; i < n->storage->layout.pieces; i++)
+            padded |= n->storage->layout.piece[i].dim == d && n->storage->layout.piece[i].div > 1;
+        o->plain |= index[d].coef[o->lane] && !padded;
+    }
+}
+
+static void check_overshoot_load(Expr *load, void *user)
+{
+    check_overshoot(user, load->load.node, load->load.index);
+}
+
+/* The value where every element is zero, as in padding lanes. */
+static double value_at_zero(const Expr *e)
+{
+    double a[3] = {0};
+    if (e->kind == X_FLOAT || e->kind == X_INT)
+        return e->number;
+    if (e->kind != X_CALL)
+        return e->kind == X_AFFINE;              /* unknown */
+    for (int i = 0; i < 3 && e->arg[i]; i++)
+        a[i] = value_at_zero(e->arg[i]);
+    switch (e->fn) {
+    case FN_ADD: return a[0] + a[1];
+    case FN_SUB: return a[0] - a[1];
+    case FN_MUL: return a[0] * a[1];
+    case FN_MIN: return a[0] < a[1] ? a[0] : a[1];
+    case FN_MAX: return a[0] > a[1] ? a[0] : a[1];
+    case FN_NEG: return -a[0];
+    case FN_TANH: case FN_SQRT: return a[0];
+    case FN_LT: return a[0] < a[1];
+    case FN_LE: return a[0] <= a[1];
+    case FN_EQ: return a[0] == a[1];
+    case FN_SELECT: return a[0] != 0 ? a[1] : a[2];
+    default: return 1;                           /* exp, log, division ...: not zero */
+    }
+}
+
+/* A lane axis whose last block is not full stops at the last channel, unless all
+ * memory it meets has room for the whole block and the block's rest stays zero. */
+static void clip_lanes(Schedule *s)
+{
+    Nest *nest = s->nest;
+    for (int i = 0; i < nest->axes; i++) {
+        const Axis *axis = &nest->axis[i];
+        if (!axis->lanes || axis->whole % axis->lanes == 0 || i == nest->lane)
+            continue;
+        Overshoot o = {nest, i, false};
+        nest_loads(nest, check_overshoot_load, &o);
+        check_overshoot(&o, nest->store.node, nest->store.index);
+        bool neutral = axis->reduce ? nest->reduce == REDUCE_SUM && value_at_zero(nest->term) == 0
+                                    : value_at_zero(nest->store.value) == 0;
+        if (!o.plain && neutral)
+            continue;
+        Affine index = {0};
+        index.coef[axis->outer] = axis->lanes;
+        index.coef[i] = 1;
+        add_clip(s, &index, axis->whole);
+        s->clip[s->clips - 1].axis = i;
+        nest->store.node->storage->clear |= !axis->reduce && layout_packed(&nest->store.node->storage->layout);
+    }
 }
 
 /* -- collapse -- */
@@ -97,6 +139,12 @@ static void check_expr(Merge *m, const Expr *e)
         check_expr(m, e->arg[i]);
 }
 
+/* The lanes of a leaf and the blocks along them. */
+static bool has_vectors(const Nest *nest, int axis)
+{
+    return nest->lane >= 0 && (axis == nest->lane || axis == nest->axis[nest->lane].outer);
+}
+
 /* Outer and inner are one loop where every address advances as if they were. */
 static void collapse(Schedule *s)
 {
@@ -105,7 +153,7 @@ static void collapse(Schedule *s)
         int inner = i + 1;
         while (inner < nest->axes && nest->axis[inner].extent == 1)
             inner++;                             /* an axis of one element is no loop */
-        if (inner == nest->axes || nest->axis[i].extent == 1 ||
+        if (inner == nest->axes || nest->axis[i].extent == 1 || has_vectors(nest, i) || has_vectors(nest, inner) ||
             nest->axis[i].reduce != nest->axis[inner].reduce)
             continue;
         Merge m = {i, inner, nest->axis[inner].extent, true};
@@ -118,6 +166,7 @@ static void collapse(Schedule *s)
         if (m.legal) {
             nest->axis[inner].extent *= nest->axis[i].extent;
             nest->axis[inner].name = "i";
+            nest->axis[inner].lanes = 0;
             nest->axis[i].extent = 1;
         }
     }
@@ -210,7 +259,7 @@ static int floor_div(int a, int b)
 }
 
 /* Where on the tile axis no border is crossed, whatever the other axes do. */
-static void choose_peel(Schedule *s)
+void choose_peel(Schedule *s)
 {
     if (s->tile_axis < 0)
         return;
@@ -235,7 +284,7 @@ static void choose_peel(Schedule *s)
 
 /* -- building -- */
 
-static Affine placed(const Schedule *s, Affine a)
+Affine placed(const Schedule *s, Affine a)
 {
     for (int i = 0; i < MAX_AXES; i++) {
         a.constant += a.coef[i] * s->offset[i];
@@ -260,7 +309,7 @@ static Expr *placed_expr(const Schedule *s, const Expr *e, int acc)
     return copy;
 }
 
-static Loop *append(Schedule *s, Loop ***tail, LoopKind kind)
+Loop *append(Schedule *s, Loop ***tail, LoopKind kind)
 {
     Loop *l = NEW(s->c, Loop);
     l->kind = kind;
@@ -307,7 +356,7 @@ static void set_bounds(Schedule *s, Loop *loop, const Clip *clip)
     add_bound(s, loop, false, (Bound){affine_sum(high, affine_constant(coef)), coef});
 }
 
-static Loop *append_for(Schedule *s, Loop ***tail, int axis, int begin, int end, int step)
+Loop *append_for(Schedule *s, Loop ***tail, int axis, int begin, int end, int step)
 {
     Loop *l = append(s, tail, LOOP_FOR);
     l->axis = axis;
@@ -318,6 +367,20 @@ static Loop *append_for(Schedule *s, Loop ***tail, int axis, int begin, int end,
         if (s->clip[i].axis == axis && in_force(s, &s->clip[i]))
             set_bounds(s, l, &s->clip[i]);
     return l;
+}
+
+Loop **open_loop(Schedule *s, Loop ***tail, int axis, int begin, int end, int step)
+{
+    Loop *l = append_for(s, tail, axis, begin, end, step);
+    s->fixed[axis] = l->end - l->begin == step && !l->lows && !l->highs;
+    s->offset[axis] = s->fixed[axis] ? l->begin : 0;
+    return &l->body;
+}
+
+void close_loop(Schedule *s, int axis)
+{
+    s->fixed[axis] = false;
+    s->offset[axis] = 0;
 }
 
 /* All taps of order[depth..] into the update's list of terms. */
@@ -372,18 +435,13 @@ static void build_reduction(Schedule *s, Loop ***tail, int depth, int tile)
     }
     int axis = s->order[depth], extent = s->nest->axis[axis].extent;
     if (axis != s->part_axis) {
-        Loop *l = append_for(s, tail, axis, 0, extent, 1);
-        Loop **body = &l->body;
-        s->fixed[axis] = l->end - l->begin == 1 && !l->lows && !l->highs;    /* clipped to one tap */
-        s->offset[axis] = s->fixed[axis] ? l->begin : 0;
+        Loop **body = open_loop(s, tail, axis, 0, extent, 1);
         build_reduction(s, &body, depth + 1, tile);
-        s->fixed[axis] = false;
-        s->offset[axis] = 0;
+        close_loop(s, axis);
         return;
     }
     int whole = extent / s->part * s->part;
-    Loop *l = append_for(s, tail, axis, 0, whole, s->part);
-    Loop **body = &l->body;
+    Loop **body = &append_for(s, tail, axis, 0, whole, s->part)->body;
     build_updates(s, &body, tile, -1, s->part);
     if (whole < extent && !FAULT(s->c, FAULT_TAIL_LOST))
         build_updates(s, tail, tile, whole, extent - whole);
@@ -409,24 +467,18 @@ static void build_tile(Schedule *s, Loop ***tail, int tile)
     }
 }
 
-/* The tile axis from begin to end by tiles, the rest as one smaller tile.  A tile
- * that runs once has its place as a constant, in a block of its own. */
+/* The tile axis from begin to end by tiles, the rest as one smaller tile. */
 static void build_segment(Schedule *s, Loop ***tail, int begin, int end, int tile)
 {
     while (begin < end) {
         if (tile > end - begin)
             tile = end - begin;
         int stop = begin + (end - begin) / tile * tile;
-        bool once = stop - begin == tile;
-        if (begin > 0 && stop == end && once && FAULT(s->c, FAULT_TAIL_LOST))
+        if (begin > 0 && stop == end && stop - begin == tile && FAULT(s->c, FAULT_TAIL_LOST))
             return;
-        Loop *l = append_for(s, tail, s->tile_axis, begin, stop, tile);
-        Loop **body = &l->body;
-        s->fixed[s->tile_axis] = once;
-        s->offset[s->tile_axis] = once ? begin : 0;
+        Loop **body = open_loop(s, tail, s->tile_axis, begin, stop, tile);
         build_tile(s, &body, tile);
-        s->fixed[s->tile_axis] = false;
-        s->offset[s->tile_axis] = 0;
+        close_loop(s, s->tile_axis);
         begin = stop;
     }
 }
@@ -445,9 +497,10 @@ static void build(Schedule *s, Loop ***tail, int depth)
         choose_unroll(s);
         build_segment(s, tail, s->peel_end, s->nest->axis[s->tile_axis].extent, 1);
     } else {
-        Loop *l = append_for(s, tail, s->order[depth], 0, s->nest->axis[s->order[depth]].extent, 1);
-        Loop **body = &l->body;
+        int axis = s->order[depth];
+        Loop **body = open_loop(s, tail, axis, 0, s->nest->axis[axis].extent, 1);
         build(s, &body, depth + 1);
+        close_loop(s, axis);
     }
 }
 
@@ -473,17 +526,36 @@ static const char *describe(const Schedule *s)
     return t.data ? t.data + 2 : "plain loops";
 }
 
-static void schedule_nest(Context *c, Nest *nest)
+/* Addresses, borders, and which axes have loops. */
+static Schedule prepare(Function *f, Nest *nest)
 {
-    Schedule s = {.c = c, .nest = nest, .tile_axis = -1};
-    nest->store.address = layout_address(nest->store.node, nest->store.index);
+    Schedule s = {.c = f->c, .target = f->target, .nest = nest, .tile_axis = -1, .vector_axis = -1};
+    nest->store.address = layout_address(f->c, nest, nest->store.node, nest->store.index);
     nest_loads(nest, bind_load, &s);
     assign_clips(&s);
+    clip_lanes(&s);
     collapse(&s);
     choose_order(&s);
+    return s;
+}
+
+static void schedule_nest(Function *f, Nest *nest)
+{
+    Nest unbound = *nest;
+    Schedule s = prepare(f, nest);
+    Loop **tail = &nest->loops;
+    if (nest->lane >= 0 && tile_fits(&s)) {
+        tile_build(&s, &tail);
+        nest->schedule = tile_describe(&s);
+        return;
+    }
+    if (nest->lane >= 0) {                       /* one element at a time after all */
+        *nest = unbound;
+        nest->lane = -1;
+        s = prepare(f, nest);
+    }
     choose_tile(&s, choose_unroll(&s));
     choose_peel(&s);
-    Loop **tail = &nest->loops;
     build(&s, &tail, 0);
     s.inside = s.tile_axis >= 0;
     choose_unroll(&s);
@@ -494,5 +566,5 @@ void schedule(Function *f)
 {
     for (int k = 0; k < f->kernels; k++)
         for (int i = 0; i < f->kernel[k]->nests; i++)
-            schedule_nest(f->c, f->kernel[k]->nest[i]);
+            schedule_nest(f, f->kernel[k]->nest[i]);
 }

@@ -3,7 +3,7 @@
  * A tensor is a userdata that holds a Node.  Its methods, the arithmetic and the
  * global functions follow from the op table; a call becomes a Layer with a name, its
  * options read by args.c, and what op->build makes of it. */
-#include "cnnc.h"
+#include "language.h"
 
 #include <math.h>
 #include <string.h>

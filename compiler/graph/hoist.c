@@ -1,6 +1,6 @@
 /* Subgraphs of parameters alone become derived fields of the parameter struct,
  * computed once by `pack` and `init` instead of in every call. */
-#include "cnnc.h"
+#include "../cnnc.h"
 
 typedef struct Hoist {
     bool *constant;           /* by node: made of parameters and scalars, at least one parameter */
@@ -101,6 +101,6 @@ Graph *hoist(Graph *g, Graph **pack)
             root_add(&derived, (Root){.kind = ROOT_DERIVED, .node = value, .param = p});
         }
     }
-    *pack = derived.roots ? graph_rewrite(&derived, copy, NULL) : NULL;
+    *pack = graph_rewrite(&derived, copy, NULL);
     return graph_rewrite(g, visit, &h);
 }

@@ -1,6 +1,6 @@
 /* Lua values as network files hand them over: shown in messages, checked as names and
  * as lists.  Tables are read raw and values never converted, so no Lua code runs. */
-#include "cnnc.h"
+#include "language.h"
 
 #include <limits.h>
 #include <math.h>

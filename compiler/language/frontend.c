@@ -3,7 +3,8 @@
  * Runs the file in the sandbox; operations append to the graph as they are called
  * (tensor.c).  What is left to do here is to read the file, and to check what it
  * returns and turn it into roots. */
-#include "../runtime/runtime.h"
+
+#include "language.h"
 
 #include <ctype.h>
 #include <stdlib.h>
@@ -337,11 +338,4 @@ Graph *frontend_load_text(Context *c, const char *chunk, size_t length, const ch
         fail(c, STATUS_INPUT, "%s: no memory to run it", f.file);
     guard(c, run_protected, close_state, &f);
     return f.g;
-}
-
-Graph *frontend_load(Context *c, const char *path, int batch)
-{
-    size_t length;
-    const char *text = (const char *)file_read(c, path, &length);
-    return frontend_load_text(c, text, length, path, batch);
 }

@@ -5,7 +5,7 @@
  * Placement is greedy by size: largest first, each at the lowest offset where no
  * buffer alive at the same time lies (Pisarchyk and Lee, Efficient Memory Management
  * for Deep Neural Net Inference, MLSys 2020, section 5.2). */
-#include "cnnc.h"
+#include "../cnnc.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -57,7 +57,7 @@ static bool in_place(Kernel *kernel, const Storage *from)
 {
     const Storage *to = kernel->node->storage;
     InPlace p = {.from = from, .legal = from->layout.elements == to->layout.elements &&
-                                        from->layout.gap == to->layout.gap};
+                                        from->layout.gap == to->layout.gap && !to->clear};
     for (int i = 0; i < kernel->nests && p.legal; i++) {
         p.nest = kernel->nest[i];
         nest_loads(kernel->nest[i], check_load, &p);

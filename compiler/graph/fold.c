@@ -1,6 +1,6 @@
 /* Constants, common subexpressions and, for inference, per-channel factors and
  * terms that a convolution can take into its weights and bias. */
-#include "cnnc.h"
+#include "../cnnc.h"
 
 #include <string.h>
 

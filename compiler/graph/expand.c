@@ -1,7 +1,7 @@
 /* Ops that are one node to a person and to autodiff (their gradients have short
  * closed forms), but several nests to a machine: softmax, losses.  After this pass
  * every node is a leaf, an element formula or a reduction that can be lowered. */
-#include "cnnc.h"
+#include "../cnnc.h"
 
 static Node *visit(Rewrite *r, Node *old, Node **in)
 {

@@ -1,7 +1,7 @@
 /* The reference interpreter: every node that a root needs, in order, in double,
  * each by its op's own definition.  Nothing here knows of nests or schedules, which
  * is what makes it the oracle for them. */
-#include "cnnc.h"
+#include "../cnnc.h"
 
 #include <string.h>
 

@@ -3,7 +3,7 @@
 #ifndef PRINT_H
 #define PRINT_H
 
-#include "cnnc.h"
+#include "../cnnc.h"
 
 /* A pointer declared in the generated text: base + the part of an address that does
  * not change in the loops inside. */
@@ -16,8 +16,13 @@ typedef struct Pointer {
 
 typedef struct BoundName { const Loop *loop; const char *from, *to; int depth; } BoundName;
 
+/* The leaf functions of a file: one a geometry, in order of first use. */
+typedef struct LeafText { const Leaf *leaf; const char *text, *name; } LeafText;
+typedef struct Leaves { bool hosted; LeafText *leaf; int leaves; } Leaves;
+
 typedef struct Printer {
     Context *c;
+    Leaves *file;
     const char *prefix;       /* of the model's C names */
     const Function *f;
     const Kernel *kernel;
@@ -48,7 +53,14 @@ const char *print_affine(Printer *p, const Affine *a, int constant);
 const char *print_float(Context *c, double value);
 
 /* A kernel's argument list and body, without the name before it. */
-const char *print_kernel(Context *c, const char *prefix, const Function *f, const Kernel *k);
+const char *print_kernel(Leaves *leaves, Context *c, const char *prefix, const Function *f, const Kernel *k);
+
+/* print_leaf.c: leaves.  hosted: their bodies are in the host. */
+void print_leaf_types(Text *t, const char *prefix, int lanes, bool bodies);
+const char *print_leaf_member(Context *c, const Leaf *leaf);     /* "fma_14x2" */
+const char *print_leaf_geometry(Context *c, const char *prefix, bool hosted, const Leaf *leaf);
+void print_leaf_body(Text *t, const char *prefix, const Leaf *leaf, bool is_static);
+void print_leaf_declaration(Text *t, const char *prefix, const Leaf *leaf);
 
 /* print_params.c: where parameters come from. */
 void print_values(Text *t, const Program *p);    /* <prefix>_value: a parameter's element, from flat or seed */

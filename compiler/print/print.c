@@ -174,6 +174,9 @@ typedef struct File {
     Program *p;
     Text *t;
     Printed *printed;  int count;
+    Leaves leaves;            /* geometries */
+    int printed_leaves;
+    const char **member;  int members;       /* of the leaf family, printed or declared */
 } File;
 
 static const char *kernel_name(File *file, const Function *f, const Kernel *k)
@@ -211,14 +214,38 @@ static void kernel_comment(File *file, const Kernel *k)
     text_add(file->t, " */\n");
 }
 
+static void leaf_member(File *file, const Leaf *leaf)
+{
+    const char *member = print_leaf_member(file->p->c, leaf);
+    for (int i = 0; i < file->members; i++)
+        if (!strcmp(file->member[i], member))
+            return;
+    if (file->leaves.hosted)
+        print_leaf_declaration(file->t, file->p->prefix, leaf);
+    else
+        print_leaf_body(file->t, file->p->prefix, leaf, true);
+    PUSH(file->p->c, file->member, file->members) = member;
+}
+
+/* The leaf functions that the last kernel was the first to call. */
+static void new_leaves(File *file)
+{
+    for (; file->printed_leaves < file->leaves.leaves; file->printed_leaves++) {
+        const LeafText *l = &file->leaves.leaf[file->printed_leaves];
+        leaf_member(file, l->leaf);
+        text_add(file->t, "\nstatic %svoid %s%s", file->leaves.hosted ? "" : "__attribute__((noinline)) ", l->name, l->text);
+    }
+}
+
 /* Prints a kernel unless the same text stands above; its name in either case. */
 static const char *kernel(File *file, const Function *f, const Kernel *k)
 {
-    const char *text = print_kernel(file->p->c, file->p->prefix, f, k);
+    const char *text = print_kernel(&file->leaves, file->p->c, file->p->prefix, f, k);
     for (int i = 0; i < file->count; i++)
         if (!strcmp(file->printed[i].text, text))
             return file->printed[i].name;
     const char *name = kernel_name(file, f, k);
+    new_leaves(file);
     kernel_comment(file, k);
     text_add(file->t, "static void %s%s", name, text);
     PUSH(file->p->c, file->printed, file->count) = (Printed){text, name};
@@ -231,7 +258,7 @@ static const char *argument(const Program *p, const Storage *s)
 {
     switch (s->place) {
     case PLACE_PARAM:
-        return format(p->c, "params->%s", s->name);
+        return format(p->c, "params->%s", s->param->c_name);
     case PLACE_GRAD:
         return format(p->c, "grad->%s", s->param->c_name);
     default:
@@ -296,8 +323,10 @@ static void declare_buffers(Text *t, const Program *p, const Function *f)
         const char *type = s->dtype == I32 ? "int32_t" : "float";
         text_add(t, "    %s *const %s = (%s *)(void *)(base + %lld);  /* %s", type, s->name, type,
                  (long long)s->offset, shape_text(p->c, &s->shape, false));
+        if (s->lanes > 1)
+            text_add(t, ", channels in blocks of %d", s->lanes);
         if (s->layout.gap)
-            text_add(t, ", rows %d apart", s->shape.dim[s->shape.rank - 1] + s->layout.gap);
+            text_add(t, ", rows %d apart", s->layout.pitch);
         text_add(t, " */\n");
     }
 }
@@ -418,16 +447,19 @@ static void random_functions(Text *t, const Program *p)
              "    return (float)(int32_t)(x0 >> 8) * (1.0f / 16777216.0f);\n}\n", p->prefix);
 }
 
-const char *print_source(Program *p, const char *header_name, bool jit)
+const char *print_source(Program *p, const char *header_name, PrintKind kind)
 {
+    bool jit = kind != PRINT_FILE, hosted = kind == PRINT_HOSTED;
     Text t = {.c = p->c};
-    File file = {.p = p, .t = &t};
+    File file = {.p = p, .t = &t, .leaves = {.hosted = hosted}};
     if (jit) {
         jit_head(&t);
         params_struct(&t, p);
     } else {
         head(&t, p, header_name);
     }
+    if (p->forward->target->lanes > 1)
+        print_leaf_types(&t, p->prefix, p->forward->target->lanes, !hosted);
     random_functions(&t, p);
     print_fields(&t, p);
     print_values(&t, p);

@@ -2,7 +2,7 @@
  * norm normalises by the batch and updates its running statistics; at inference
  * both are per-channel arithmetic or nothing.  After this pass no node of the
  * graph depends on the mode. */
-#include "cnnc.h"
+#include "../cnnc.h"
 
 static Node *visit(Rewrite *r, Node *old, Node **in)
 {

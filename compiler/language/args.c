@@ -3,7 +3,7 @@
  * Nothing is guessed: a value of another kind, a number out of range, an option that
  * the operation does not know, a list with holes is refused.  Tables are read raw
  * and values never converted, so no Lua code runs in between. */
-#include "cnnc.h"
+#include "language.h"
 
 #include <limits.h>
 #include <math.h>

@@ -1,0 +1,177 @@
+/* Which axis of a nest runs along the lanes of a vector.
+ *
+ * A reduction is computed a vector at a time where its result and at least one of its
+ * operands lie side by side along one parallel axis, the others not depending on it:
+ * channels in blocks, outputs of a matrix product, or pixels of a row where channels
+ * are few.  Parameters lie as their reader likes best: they are packed once. */
+#include "../cnnc.h"
+
+#include <string.h>
+
+typedef struct Choice {
+    Function *f;
+    Nest *nest;
+    int axis;                 /* the candidate */
+    bool possible;
+    int vectors;              /* operands along the axis */
+    bool pack;                /* second round: lay parameters out for it */
+} Choice;
+
+/* The only dim of n whose index moves with the axis, one place a step; -1: none
+ * moves, -2: several, or in jumps. */
+static int moving_dim(const Node *n, const Affine *index, int axis)
+{
+    int dim = -1;
+    for (int d = 0; d < n->shape.rank; d++) {
+        if (!index[d].coef[axis])
+            continue;
+        if (dim >= 0 || index[d].coef[axis] != 1)
+            return -2;
+        dim = d;
+    }
+    return dim;
+}
+
+/* Whether a step along the dim is a step in memory. */
+static bool side_by_side(const Node *n, int dim)
+{
+    const Storage *s = n->storage;
+    return s->lanes > 1 ? dim == 1 : dim == n->shape.rank - 1;
+}
+
+/* Blocks of the lane's dim outside, then all other dims (a reduction that comes in
+ * blocks likewise), the places within blocks innermost: the lane's last. */
+static Layout packed(const Access *a, const Nest *nest, int lane_dim, int lane)
+{
+    Layout l = {0};
+    int rank = a->node->shape.rank, lanes = nest->axis[lane].lanes, inner[MAX_RANK] = {0}, inners = 0;
+    l.piece[l.pieces++] = (Piece){.dim = lane_dim, .div = lanes};
+    for (int d = 0; d < rank; d++) {
+        if (d == lane_dim)
+            continue;
+        int div = 1;
+        for (int i = 0; i < nest->axes; i++)
+            if (nest->axis[i].lanes && nest->axis[i].reduce && a->index[d].coef[i] == 1)
+                div = nest->axis[i].lanes;
+        l.piece[l.pieces++] = (Piece){.dim = d, .div = div};
+        if (div > 1)
+            inner[inners++] = d;
+    }
+    for (int i = 0; i < inners; i++)
+        l.piece[l.pieces++] = (Piece){.dim = inner[i], .div = 1, .mod = lanes};
+    l.piece[l.pieces++] = (Piece){.dim = lane_dim, .div = 1, .mod = lanes};
+    return l;
+}
+
+static void check_param(Choice *c, Access *a, int dim)
+{
+    Storage *s = a->node->storage;
+    if (s->param->derived && s->param->layout && !c->pack)
+        c->possible = false;
+    if (a->node->shape.rank != s->shape.rank)
+        c->possible = false;
+    if (!c->pack)
+        return;
+    Layout l = packed(a, c->nest, dim, c->axis);
+    if (s->layout.pieces && (s->layout.pieces != l.pieces || memcmp(s->layout.piece, l.piece, sizeof l.piece)))
+        fail(c->f->c, STATUS_FAULT, "lanes: %s is wanted in two layouts", s->name);
+    s->layout = l;
+}
+
+static void check_load(Expr *load, void *user)
+{
+    Choice *c = user;
+    Access *a = &load->load;
+    int dim = moving_dim(a->node, a->index, c->axis);
+    if (dim == -1)
+        return;
+    c->vectors++;
+    if (dim == -2)
+        c->possible = false;
+    else if (a->node->storage->place == PLACE_PARAM)
+        check_param(c, a, dim);
+    else if (!side_by_side(a->node, dim))
+        c->possible = false;
+    else if (c->nest->valid < c->f->target->lanes && a->node->storage->place != PLACE_WORKSPACE)
+        c->possible = false;                     /* the last vector reads past the user's row */
+    else if (c->pack && c->nest->valid < c->f->target->lanes)
+        a->node->storage->slack = c->f->target->lanes;
+}
+
+/* Terms that leaves can reduce: products of two elements, or elements. */
+static bool has_leaf(const Nest *nest)
+{
+    const Expr *t = nest->term;
+    if (!nest->reduces || nest->reduce == REDUCE_ARGMAX || t->dtype != F32)
+        return false;
+    if (t->kind == X_LOAD)
+        return true;
+    return nest->reduce == REDUCE_SUM && t->kind == X_CALL && t->fn == FN_MUL && t->arg[0]->kind == X_LOAD &&
+           t->arg[1]->kind == X_LOAD;
+}
+
+static bool try_axis(Choice *c, int axis)
+{
+    const Store *store = &c->nest->store;
+    c->axis = axis;
+    c->possible = true;
+    c->vectors = 0;
+    int dim = moving_dim(store->node, store->index, axis);
+    if (dim < 0 || !side_by_side(store->node, dim) || store->accumulate)
+        return false;
+    expr_loads(c->nest->term, check_load, c);
+    if (c->vectors == 0)
+        return false;
+    expr_loads(store->value, check_load, c);
+    return c->possible;
+}
+
+/* An axis that is a dim of its own and long enough to be split into vectors. */
+static int row_axis(const Nest *nest)
+{
+    const Store *store = &nest->store;
+    int last = store->node->shape.rank - 1;
+    for (int i = 0; i < nest->axes && last >= 0; i++)
+        if (!nest->axis[i].reduce && nest->axis[i].extent > 3 && store->index[last].coef[i] == 1)
+            return i;
+    return -1;
+}
+
+/* How many lanes of the last vector along an axis exist. */
+static int last_vector(int extent, int lanes)
+{
+    return extent % lanes ? extent % lanes : lanes;
+}
+
+/* The axis is split only once it is known to serve. */
+static bool try_rows(Choice *c)
+{
+    int axis = row_axis(c->nest), lanes = c->f->target->lanes;
+    if (axis < 0 || c->nest->axis[axis].lanes)
+        return false;
+    c->nest->valid = last_vector(c->nest->axis[axis].extent, lanes);
+    if (!try_axis(c, axis))
+        return false;
+    c->axis = nest_split(c->nest, axis, lanes);
+    return true;
+}
+
+void lanes_choose(Function *f, Nest *nest)
+{
+    Choice c = {.f = f, .nest = nest};
+    bool found = false;
+    if (!has_leaf(nest))
+        return;
+    for (int i = 0; i < nest->axes && !found; i++) {
+        if (!nest->axis[i].lanes || nest->axis[i].reduce)
+            continue;
+        bool padded = nest->store.node->storage->lanes > 1;
+        nest->valid = padded ? f->target->lanes : last_vector(nest->axis[i].whole, f->target->lanes);
+        found = try_axis(&c, i);
+    }
+    if (!found && !try_rows(&c))
+        return;
+    nest->lane = c.axis;
+    c.pack = true;
+    try_axis(&c, nest->lane);
+}

@@ -1,0 +1,251 @@
+/* Nests: from tensors to loops over memory. */
+#ifndef NEST_H
+#define NEST_H
+
+/* --------------------------------------------------------------------- lower.c
+ * Graph -> nests: loops without an order over accesses without an address. */
+
+enum { MAX_AXES = 16 };
+
+/* constant + sum of coef[a] * axis a */
+struct Affine { int constant; int coef[MAX_AXES]; };
+
+/* An element of a stored tensor, by logical index.  An index may run outside the
+ * tensor when `border`: the element then counts as the reduction's neutral value.
+ * Who keeps the read inside (clipped loops or a gap of zeros) is decided later. */
+typedef struct Access { Node *node; Affine index[MAX_RANK]; bool border; } Access;
+
+typedef enum ExprKind { X_FLOAT, X_INT, X_AFFINE, X_LOAD, X_ACC, X_CALL } ExprKind;
+
+/* Operators of expressions; their C text is the printer's. */
+typedef enum Fn {
+    FN_ADD, FN_SUB, FN_MUL, FN_DIV, FN_MIN, FN_MAX, FN_NEG,
+    FN_EXP, FN_LOG, FN_TANH, FN_SQRT,
+    FN_LT, FN_LE, FN_EQ, FN_AND, FN_SELECT,      /* SELECT: condition, then, else */
+    FN_TO_FLOAT,                                 /* int -> float */
+    FN_RANDOM                                    /* (stream, counter) -> uniform float in [0, 1) */
+} Fn;
+
+struct Expr {
+    ExprKind kind;
+    DType dtype;
+    double number;            /* FLOAT, INT */
+    Affine affine;            /* AFFINE: an int made of axis values; LOAD: the address (schedule) */
+    Access load;              /* LOAD */
+    int acc;                  /* ACC */
+    Fn fn;                    /* CALL */
+    Expr *arg[3];
+};
+
+typedef struct Axis {
+    const char *name;
+    int extent;
+    bool reduce;
+    int lanes;                /* > 0: the place within a block of so many, split off ... */
+    int outer, whole;         /* ... this axis, which had this extent */
+} Axis;
+
+enum { MAX_ACCS = 2 };
+typedef enum ReduceKind { REDUCE_SUM, REDUCE_MAX, REDUCE_ARGMAX } ReduceKind;
+
+typedef struct Store {
+    Node *node;
+    Affine index[MAX_RANK];
+    Affine address;           /* set by schedule */
+    Expr *value;
+    bool accumulate;          /* += */
+} Store;
+
+/* for all parallel axes: acc = init; for all reduce axes: acc = update(acc, term); store */
+struct Nest {
+    Axis axis[MAX_AXES];
+    int axes;
+    bool reduces;
+    ReduceKind reduce;
+    Expr *term;               /* what is summed or compared */
+    Expr *tag;                /* ARGMAX: the int that names the winner */
+    Store store;
+    int lane;                 /* the axis along which vectors lie (lanes.c), -1: none */
+    int valid;                /* of the last vector along it, so many lanes exist */
+    Loop *loops;              /* set by schedule */
+    const char *schedule;     /* the same, for people */
+};
+
+/* A function of the generated C: one stored node, one or more nests. */
+struct Kernel {
+    Node *node;               /* what it stores */
+    const char *name;         /* C identifier */
+    Nest **nest;  int nests;
+    Storage **storage; int storages;   /* arguments: written one first */
+};
+
+/* For ops: open a nest whose result is node n (or what is fused behind it). */
+Nest *nest_open(Lower *l);
+Affine nest_axis(Nest *nest, const char *name, int extent, bool reduce);
+/* An axis for every dim of n, called n, c, d, h, w (i, j, k ... without a batch). */
+void nest_axes(Nest *nest, const Node *n, Affine *index);
+const char *axis_name(const Node *n, int d);
+/* Closes it: term reduced by kind, result stored at `index` of n with the epilogue. */
+void nest_close(Lower *l, Node *n, Nest *nest, ReduceKind kind, Expr *term, Expr *tag, const Affine *index);
+
+Affine affine_constant(int constant);
+Affine affine_sum(Affine a, Affine b);
+Affine affine_times(Affine a, int factor);
+
+/* The value of x at an index: inlined expression, accumulator or load.  The
+ * second form may run outside x's shape (zero, or skipped by a maximum). */
+Expr *element(Lower *l, Node *x, const Affine *index);
+Expr *element_bordered(Lower *l, Node *x, const Affine *index);
+Expr *expr_float(Lower *l, double value);
+Expr *expr_int(Lower *l, int value);
+Expr *expr_affine(Lower *l, Affine a);
+Expr *expr_call(Lower *l, Fn fn, Expr *a, Expr *b, Expr *c);
+Context *lower_context(Lower *l);
+
+Function *lower(Graph *g, const char *name, const Target *target);
+Kernel *lower_node(Function *f, Node *n);    /* one stored node (layout adds copies) */
+
+/* Visits every load of an expression; of a nest's term, tag and value. */
+void expr_loads(Expr *e, void (*visit)(Expr *load, void *user), void *user);
+void nest_loads(Nest *nest, void (*visit)(Expr *load, void *user), void *user);
+/* Visits every affine of a nest: indices of loads and of the store, axis values. */
+void nest_affines(Nest *nest, void (*visit)(Affine *a, void *user), void *user);
+/* Axis becomes blocks of `lanes` and, as a new last axis, the place within one. */
+int nest_split(Nest *nest, int axis, int lanes);
+
+/* ------------------------------------------------------------------- storage.c
+ * The memory that a tensor lies in. */
+
+/* address = lead + sum over the pieces of stride * (index[dim] / div % mod), in
+ * elements; mod 0: no limit.  Row-major order, channels in blocks of the target's
+ * lanes and packed weights are all of this form.  `rows` rows, `pitch` apart, are
+ * each followed by `gap` zeros. */
+typedef struct Piece { int dim, div, mod, stride; } Piece;
+struct Layout {
+    Piece piece[MAX_RANK + 3];
+    int pieces;
+    int lead, gap, pitch, rows;
+    int elements;             /* with gaps and padding lanes */
+};
+
+typedef enum Place {
+    PLACE_WORKSPACE, PLACE_INPUT, PLACE_OUTPUT, PLACE_PARAM, PLACE_GRAD, PLACE_INPUT_GRAD
+} Place;
+
+struct Storage {
+    Place place;
+    const char *name;         /* C identifier of the pointer */
+    Shape shape;              /* of the node that it was made for */
+    DType dtype;
+    const Param *param;       /* PARAM, GRAD */
+    const Input *input;       /* INPUT, INPUT_GRAD */
+    const Root *output;       /* OUTPUT */
+    bool plain;               /* seen in another shape, or the user's: row-major, no gaps */
+    /* layout.c */
+    int gap;                  /* zeros wanted between the rows, in places of the last dim */
+    int lanes;                /* > 1: channels in blocks of so many */
+    int slack;                /* elements behind the last that may be read */
+    bool clear;               /* set to zero before it is written: padding lanes stay untouched (schedule) */
+    Layout layout;
+    /* plan.c */
+    int birth, death;         /* first and last kernel that touches it */
+    Storage *shares;          /* lives in the memory of this one (in place), or NULL */
+    int64_t offset;           /* WORKSPACE: in bytes */
+};
+
+void storage_assign(Function *f);            /* a storage for every stored node, leaf and alias */
+/* A free name for what node n computes. */
+const char *storage_name(Function *f, const Node *n);
+Storage *storage_new(Function *f, Place place, const char *name, const Node *n);
+
+/* -------------------------------------------------------------------- layout.c
+ * Where elements lie: gaps, blocks of channels, packed parameters. */
+
+void layout(Function *f);
+/* Element offset of an index of n from its storage's pointer. */
+Affine layout_address(Context *c, const Nest *nest, const Node *n, const Affine *index);
+int layout_offset(const Layout *l, const int *index);        /* of one element */
+bool layout_packed(const Layout *l);         /* in blocks */
+/* Smallest and largest value of an index over the axes of a nest. */
+void affine_range(const Affine *a, const Nest *nest, int *low, int *high);
+
+/* --------------------------------------------------------------------- lanes.c
+ * Which axis of a nest runs along the lanes of a vector. */
+
+void lanes_choose(Function *f, Nest *nest);
+
+/* ------------------------------------------------- schedule/: schedule.c, tile.c
+ * Nests -> loop trees.  Only these files know what is legal. */
+
+/* value / divisor, rounded towards zero: a clipped loop runs from the largest low
+ * to the smallest high (schedule.c shows why this rounding is right). */
+typedef struct Bound { Affine value; int divisor; } Bound;
+
+typedef enum LoopKind { LOOP_FOR, LOOP_INIT, LOOP_UPDATE, LOOP_STORE, LOOP_LEAF } LoopKind;
+
+/* The innermost part of a vectorised reduction: `tile` times `vectors` accumulators
+ * of a vector each, filled over four loops (outer first),
+ *
+ *     acc[t][k] += a[t][k] * b[t][k]        (FMA)
+ *     acc[t][k] += a[t][k]                  (SUM; MAX likewise)
+ *     y[t][k] = clamp(scale * acc[t][k] + bias[k] + add[t][k])
+ *
+ * where an operand moves by fixed steps with t, k and the loops, and is a vector or
+ * one number for all lanes.  The second and third loop may be clipped: how often they
+ * run is an argument of the call. */
+typedef enum LeafKind { LEAF_FMA, LEAF_SUM, LEAF_MAX } LeafKind;
+enum { LEAF_LOOPS = 4 };
+
+typedef struct Operand {
+    const Node *node;         /* NULL: not there */
+    Affine address;
+    bool vector;
+    int t, k, step[LEAF_LOOPS];
+} Operand;
+
+struct Leaf {
+    LeafKind kind;
+    int tile, vectors;
+    int valid;                /* lanes of the last vector that are stored */
+    int count[LEAF_LOOPS];    /* 0: clipped, given by the call */
+    Operand a, b, bias, add, y;
+    float scale, low, high;
+};
+
+/* A statement.  Unrolled and tiled axis values are already in the expressions. */
+struct Loop {
+    LoopKind kind;
+    Loop *next;
+    /* FOR */
+    int axis, begin, end, step;
+    Bound *low, *high;        /* what clips it besides begin and end */
+    int lows, highs;
+    Loop *body;
+    /* INIT, UPDATE, STORE */
+    int acc;                  /* which accumulator of the tile */
+    Expr **term, **tag;       /* UPDATE: all are reduced, in order */
+    int terms;
+    Store store;
+    /* LEAF */
+    Leaf *leaf;
+    Loop *clip[LEAF_LOOPS];   /* bounds of its clipped loops (FOR, without a body), or NULL */
+};
+
+void schedule(Function *f);
+
+/* ----------------------------------------------------------------------- plan.c */
+
+void plan(Function *f);       /* offsets of all workspace buffers; in-place reuse */
+
+struct Function {
+    Context *c;
+    const Target *target;
+    bool packs;               /* computes derived fields from the flat parameters */
+    const char *name;         /* "forward" */
+    Graph *graph;
+    Kernel **kernel; int kernels;
+    Storage **storage; int storages;
+    int64_t workspace;        /* bytes */
+};
+
+#endif

@@ -1,0 +1,218 @@
+/* Leaves as C: for each member of the family a body that keeps its accumulators in
+ * registers, for each geometry a function of its own that hands its constants to the
+ * body.  Bodies stand in the file for a C compiler to inline, or are linked into the
+ * host for code that libtcc compiles; drivers and geometries are the same text. */
+#include "print.h"
+
+#include <math.h>
+#include <string.h>
+
+#define UNBOUNDED "3.4028235e+38f"
+#define INLINE "static inline __attribute__((always_inline))"
+
+/* -- geometry -- */
+
+/* `text` with the prefix for every @: names of one file must not meet another's. */
+static void add_named(Text *t, const char *prefix, const char *text)
+{
+    for (const char *at = text; *at; at++)
+        text_add(t, *at == '@' ? "%s" : "%.1s", *at == '@' ? prefix : at);
+}
+
+void print_leaf_types(Text *t, const char *prefix, int lanes, bool bodies)
+{
+    Context *c = t->c;
+    add_named(t, prefix,
+              "\n/* How a leaf walks: loops n0 .. n3 (n1 and n2 come with the call); steps of its operands a, b\n"
+              " * along the loops, along the tile (t) and from vector to vector (k); likewise of the addends c\n"
+              " * and d and the result y; what happens to the sum. */\n"
+              "typedef struct @_leaf {\n"
+              "    int n0, n3, a0, a1, a2, a3, b0, b1, b2, b3;\n"
+              "    int at, ak, bt, bk, ct, ck, dt, dk, yt, yk;\n"
+              "    int c_vector, d_vector, valid;\n"
+              "    float scale, low, high;\n"
+              "} @_leaf;\n");
+    if (!bodies)
+        return;
+    const char *attributes = "aligned(4), may_alias";
+    add_named(t, prefix, format(c,
+              "\nenum { @_lanes = %d };\n"
+              "typedef float @_vec __attribute__((vector_size(%d), %s));\n"
+              "typedef int @_mask __attribute__((vector_size(%d), %s));\n\n",
+              lanes, lanes * 4, attributes, lanes * 4, attributes));
+    add_named(t, prefix,
+              INLINE " @_vec @_load(const float *from)\n{\n    return *(const @_vec *)from;\n}\n\n"
+              INLINE " @_vec @_all(float x)\n{\n    return (@_vec){0} + x;\n}\n\n"
+              INLINE " @_vec @_choose(@_mask which, @_vec a, @_vec b)\n{\n"
+              "    return (@_vec)((which & (@_mask)a) | (~which & (@_mask)b));\n}\n\n"
+              "/* What becomes of a sum before its first `valid` lanes are stored. */\n"
+              INLINE " void @_finish(\n    float *y, @_vec s, const float *c, const float *d, int valid, const @_leaf *g)\n{\n"
+              "    if (g->scale != 1.0f)\n        s *= g->scale;\n"
+              "    if (c)\n        s += g->c_vector ? @_load(c) : @_all(*c);\n"
+              "    if (d)\n        s += g->d_vector ? @_load(d) : @_all(*d);\n"
+              "    if (g->low > -" UNBOUNDED ")\n        s = @_choose(s > @_all(g->low), s, @_all(g->low));\n"
+              "    if (g->high < " UNBOUNDED ")\n        s = @_choose(s < @_all(g->high), s, @_all(g->high));\n"
+              "    if (valid == @_lanes)\n        *(@_vec *)y = s;\n"
+              "    else\n        __builtin_memcpy(y, &s, (unsigned)valid * sizeof(float));\n}\n");
+}
+
+/* -- bodies -- */
+
+static const char *const arguments =
+    "float *y, const float *a, const float *b, const float *c, const float *d, int n1, int n2,\n"
+    "    const @_leaf *g";
+
+const char *print_leaf_member(Context *c, const Leaf *leaf)
+{
+    const char *kind = leaf->kind == LEAF_MAX ? "max" : leaf->kind == LEAF_SUM ? "sum"
+                     : leaf->b.vector ? "mul" : "fma";
+    return format(c, "%s_%dx%d", kind, leaf->tile, leaf->vectors);
+}
+
+void print_leaf_declaration(Text *t, const char *prefix, const Leaf *leaf)
+{
+    const char *list = format(t->c, "(%s);\n", arguments);
+    text_add(t, "\nvoid cnnc_%s", print_leaf_member(t->c, leaf));
+    add_named(t, prefix, list);
+}
+
+static const char *step(Context *c, int times, const char *name)
+{
+    return times == 0 ? "" : times == 1 ? format(c, " + g->%s", name) : format(c, " + %d * g->%s", times, name);
+}
+
+/* One pass of the innermost loop. */
+static void print_step(Text *t, const Leaf *leaf)
+{
+    Context *c = t->c;
+    bool scalar = leaf->kind == LEAF_FMA && !leaf->b.vector;
+    const char *in = "                    ";
+    for (int k = 0; scalar && k < leaf->vectors; k++)
+        text_add(t, "%sconst @_vec v%d = @_load(p%s);\n", in, k, step(c, k, "ak"));
+    for (int k = 0; leaf->kind == LEAF_FMA && !scalar && k < leaf->vectors; k++)
+        text_add(t, "%sconst @_vec w%d = @_load(q%s);\n", in, k, step(c, k, "bk"));
+    for (int i = 0; i < leaf->tile; i++) {
+        if (scalar)
+            text_add(t, "%sconst float x%d = *(q%s);\n", in, i, step(c, i, "bt"));
+        for (int k = 0; k < leaf->vectors; k++) {
+            const char *a = format(c, "@_load(p%s%s)", step(c, i, "at"), step(c, k, "ak"));
+            if (scalar)
+                text_add(t, "%ss%d_%d += v%d * x%d;\n", in, i, k, k, i);
+            else if (leaf->kind == LEAF_FMA)
+                text_add(t, "%ss%d_%d += %s * w%d;\n", in, i, k, a, k);
+            else if (leaf->kind == LEAF_SUM)
+                text_add(t, "%ss%d_%d += %s;\n", in, i, k, a);
+            else
+                text_add(t, "%ss%d_%d = @_choose(%s > s%d_%d, %s, s%d_%d);\n", in, i, k, a, i, k, a, i, k);
+        }
+    }
+}
+
+void print_leaf_body(Text *out, const char *prefix, const Leaf *leaf, bool is_static)
+{
+    Context *c = out->c;
+    Text text = {.c = c}, *t = &text;
+    const char *start = leaf->kind == LEAF_MAX ? "@_all(-INFINITY)" : "{0}";
+    text_add(t, "\n%svoid @_%s(%s)\n{\n", is_static ? INLINE " " : "", print_leaf_member(c, leaf), arguments);
+    if (leaf->kind != LEAF_FMA)
+        text_add(t, "    (void)b;\n");
+    for (int i = 0; i < leaf->tile; i++)
+        for (int k = 0; k < leaf->vectors; k++)
+            text_add(t, "%ss%d_%d = %s%s", k ? ", " : "    @_vec ", i, k, start, k == leaf->vectors - 1 ? ";\n" : "");
+    text_add(t,
+             "    for (int i0 = 0; i0 < g->n0; i0++)\n"
+             "        for (int i1 = 0; i1 < n1; i1++)\n"
+             "            for (int i2 = 0; i2 < n2; i2++) {\n"
+             "                const float *p = a + i0 * g->a0 + i1 * g->a1 + i2 * g->a2;\n");
+    if (leaf->kind == LEAF_FMA)
+        text_add(t, "                const float *q = b + i0 * g->b0 + i1 * g->b1 + i2 * g->b2;\n");
+    text_add(t, "                for (int i3 = 0; i3 < g->n3; i3++) {\n");
+    print_step(t, leaf);
+    text_add(t, "                    p += g->a3;\n%s                }\n            }\n",
+             leaf->kind == LEAF_FMA ? "                    q += g->b3;\n" : "");
+    for (int i = 0; i < leaf->tile; i++)
+        for (int k = 0; k < leaf->vectors; k++)
+            text_add(t, "    @_finish(y%s%s, s%d_%d, c ? c%s%s : c, d ? d%s%s : d, %s, g);\n", step(c, i, "yt"),
+                     step(c, k, "yk"), i, k, step(c, i, "ct"), step(c, k, "ck"), step(c, i, "dt"), step(c, k, "dk"),
+                     k == leaf->vectors - 1 ? "g->valid" : "@_lanes");
+    text_add(t, "}\n");
+    add_named(out, prefix, text.data);
+}
+
+/* -- a geometry's own function -- */
+
+/* No bound is the largest number: libtcc has no constant infinity. */
+static const char *limit(Context *c, float value)
+{
+    return isinf(value) ? (value < 0 ? "-" UNBOUNDED : UNBOUNDED) : print_float(c, (double)value);
+}
+
+static const char *unused_arguments(Context *c, const Leaf *l)
+{
+    const char *unused[] = {l->b.node ? "" : "b", l->bias.node ? "" : "c", l->add.node ? "" : "d",
+                            l->count[1] ? "n1" : "", l->count[2] ? "n2" : ""};
+    Text t = {.c = c};
+    for (int i = 0; i < 5; i++)
+        if (*unused[i])
+            text_add(&t, "%s(void)%s", t.length ? ", " : "    ", unused[i]);
+    return t.length ? format(c, "%s;\n", t.data) : "";
+}
+
+/* Everything behind the function's name: two leaves of one geometry have one text. */
+const char *print_leaf_geometry(Context *c, const char *prefix, bool hosted, const Leaf *l)
+{
+    const Operand *a = &l->a, *b = &l->b;
+    Text t = {.c = c};
+    add_named(&t, prefix, format(c,
+                  "(float *y, const float *a, const float *b, const float *c, const float *d,\n    int n1, int n2)\n{\n"
+                  "    static const @_leaf g = {\n"
+                  "        %d, %d, %d, %d, %d, %d, %d, %d, %d, %d,\n"
+                  "        %d, %d, %d, %d, %d, %d, %d, %d, %d, %d,\n"
+                  "        %d, %d, %d, %s, %s, %s};\n"
+                  "%s    %s_%s(y, a, %s, %s, %s, %s, %s, &g);\n}\n",
+                  l->count[0], l->count[3], a->step[0], a->step[1], a->step[2], a->step[3], b->step[0], b->step[1],
+                  b->step[2], b->step[3], a->t, a->k, b->t, b->k, l->bias.t, l->bias.k, l->add.t, l->add.k, l->y.t,
+                  l->y.k, l->bias.vector, l->add.vector, l->valid, print_float(c, (double)l->scale),
+                  limit(c, l->low), limit(c, l->high), unused_arguments(c, l), hosted ? "cnnc" : prefix,
+                  print_leaf_member(c, l), b->node ? "b" : "0",
+                  l->bias.node ? "c" : "0", l->add.node ? "d" : "0",
+                  l->count[1] ? format(c, "%d", l->count[1]) : "n1", l->count[2] ? format(c, "%d", l->count[2]) : "n2"));
+    return t.data;
+}
+
+/* -- the host's family -- */
+
+enum { FAMILY_TILE = 14, FAMILY_VECTORS = 4 };
+
+static bool in_family(const Target *target, const Leaf *l)
+{
+    bool shares = l->kind == LEAF_FMA && !l->b.vector;
+    if (!shares)
+        return l->vectors == 1 ? l->tile <= FAMILY_TILE / 2 : l->tile == 1;
+    return (l->tile + 1) * l->vectors + 2 <= target->registers && (l->vectors <= 2 || l->tile == 1);
+}
+
+void print_leaf_family(Text *t, const Target *target)
+{
+    static const Leaf kinds[] = {{.kind = LEAF_FMA}, {.kind = LEAF_FMA, .b.vector = true}, {.kind = LEAF_SUM},
+                                 {.kind = LEAF_MAX}};
+    Context *c = t->c;
+    const char *prefix = c_identifier(c, format(c, "cnnc_%s", target->name));
+    Text table = {.c = c};
+    text_add(t, "/* The leaves of %s for code that libtcc compiles; printed by cnnc. */\n#include <math.h>\n", target->name);
+    print_leaf_types(t, prefix, target->lanes, true);
+    for (int kind = 0; kind < 4; kind++)
+        for (int tile = 1; tile <= FAMILY_TILE; tile++)
+            for (int vectors = 1; vectors <= FAMILY_VECTORS; vectors++) {
+                Leaf l = kinds[kind];
+                l.tile = tile;
+                l.vectors = vectors;
+                if (!in_family(target, &l))
+                    continue;
+                const char *member = print_leaf_member(c, &l);
+                print_leaf_body(t, prefix, &l, false);
+                text_add(&table, "    {\"cnnc_%s\", (const void *)%s_%s},\n", member, prefix, member);
+            }
+    text_add(t, "\nconst struct { const char *name; const void *address; } %s_leaves[] = {\n%s    {0, 0}\n};\n", prefix,
+             table.data);
+}

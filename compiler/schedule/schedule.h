@@ -1,0 +1,56 @@
+/* Nests -> loop trees: what the files of this folder share. */
+#ifndef SCHEDULE_H
+#define SCHEDULE_H
+
+#include "../cnnc.h"
+
+enum {
+    CODE_BUDGET = 32,         /* terms written out in the innermost body */
+    UNROLL_WHOLE = 25,        /* longest product of axes that is written out whole: 5x5 taps */
+    UNROLL_PART = 8,          /* taps per iteration of a longer axis */
+    TILE = 8,                 /* accumulators */
+    MAX_CLIPS = 8
+};
+
+/* 0 <= index < extent must hold at every read; axis is the loop that sees to it. */
+typedef struct Clip { Affine index; int extent, axis; } Clip;
+
+typedef struct Schedule {
+    Context *c;
+    const Target *target;
+    Nest *nest;
+    Clip clip[MAX_CLIPS];
+    int clips;
+    int order[MAX_AXES], axes;            /* axes with a loop, parallel ones first */
+    int parallel;                         /* how many of order[] are */
+    int tile_axis, tile;                  /* -1: none */
+    int vector_axis, vectors;             /* blocks along the lanes computed together; -1: none */
+    int rolled;                           /* order[parallel .. rolled) are loops, the rest is written out */
+    int part_axis, part;                  /* an axis written out in parts, or -1 */
+    int peel_begin, peel_end;             /* of the tile axis: needs no clipping between */
+    bool inside;                          /* building the part between them */
+    int loop_axis[LEAF_LOOPS];            /* the reduction axes of the leaf's loops, -1: none */
+    Leaf leaf;                            /* what its innermost part is, for nests with lanes */
+    /* While statements are built: how axis values turn into constants. */
+    bool fixed[MAX_AXES];
+    int offset[MAX_AXES];
+} Schedule;
+
+/* schedule.c */
+bool clipped(const Schedule *s, int axis);
+void choose_peel(Schedule *s);
+Affine placed(const Schedule *s, Affine a);              /* with the constants of unrolled axes */
+Loop *append(Schedule *s, Loop ***tail, LoopKind kind);
+/* A loop over an axis, clipped where it must be. */
+Loop *append_for(Schedule *s, Loop ***tail, int axis, int begin, int end, int step);
+/* The same; until it is closed, the axis of a loop that runs once is a constant.  The
+ * place for its body. */
+Loop **open_loop(Schedule *s, Loop ***tail, int axis, int begin, int end, int step);
+void close_loop(Schedule *s, int axis);
+
+/* tile.c: nests with lanes.  False: no leaf does what the nest wants. */
+bool tile_fits(Schedule *s);
+void tile_build(Schedule *s, Loop ***tail);
+const char *tile_describe(const Schedule *s);
+
+#endif

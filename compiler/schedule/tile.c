@@ -1,0 +1,276 @@
+/* Reductions computed a vector at a time: loops around leaves.
+ *
+ * A leaf keeps `tile` times `vectors` accumulators in registers through the whole
+ * reduction.  Along the vector axis lie blocks of lanes, along the tile axis whatever
+ * shares the vector operand: pixels that share weights, filters that share a row of
+ * pixels.  Rows are split into equal tiles: 28 is 2 x 14, 30 is 10 + 10 + 10. */
+#include "schedule.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { TILE_MOST = 14 };                         /* the largest member of the leaf family */
+
+/* -- operands -- */
+
+static bool operand(const Schedule *s, const Expr *load, Operand *o)
+{
+    if (load->kind != X_LOAD || load->dtype != F32)
+        return false;
+    o->node = load->load.node;
+    o->address = load->affine;
+    o->vector = load->affine.coef[s->nest->lane] == 1;
+    return o->vector || load->affine.coef[s->nest->lane] == 0;
+}
+
+static bool parse_term(Schedule *s)
+{
+    const Expr *t = s->nest->term;
+    Leaf *leaf = &s->leaf;
+    leaf->kind = s->nest->reduce == REDUCE_MAX ? LEAF_MAX : t->kind == X_LOAD ? LEAF_SUM : LEAF_FMA;
+    if (leaf->kind != LEAF_FMA)
+        return operand(s, t, &leaf->a) && leaf->a.vector;
+    if (!operand(s, t->arg[0], &leaf->a) || !operand(s, t->arg[1], &leaf->b))
+        return false;
+    if (!leaf->a.vector) {                       /* a is a vector, b may be one */
+        Operand a = leaf->a;
+        leaf->a = leaf->b;
+        leaf->b = a;
+    }
+    return leaf->a.vector;
+}
+
+/* The accumulator, times a constant, plus at most two elements. */
+static bool parse_sum(Schedule *s, const Expr *e)
+{
+    Leaf *leaf = &s->leaf;
+    if (e->kind == X_ACC)
+        return true;
+    if (e->kind == X_CALL && e->fn == FN_ADD)
+        return parse_sum(s, e->arg[0]) && parse_sum(s, e->arg[1]);
+    if (e->kind == X_CALL && e->fn == FN_MUL && e->arg[0]->kind == X_ACC && e->arg[1]->kind == X_FLOAT) {
+        leaf->scale = (float)e->arg[1]->number;
+        return true;
+    }
+    Operand *free = !leaf->bias.node ? &leaf->bias : !leaf->add.node ? &leaf->add : NULL;
+    return free && operand(s, e, free);
+}
+
+static bool parse_value(Schedule *s, const Expr *e)
+{
+    Leaf *leaf = &s->leaf;
+    leaf->scale = 1;
+    leaf->low = -INFINITY;
+    leaf->high = INFINITY;
+    if (e->kind == X_CALL && e->fn == FN_MIN && e->arg[1]->kind == X_FLOAT) {
+        leaf->high = (float)e->arg[1]->number;
+        e = e->arg[0];
+    }
+    if (e->kind == X_CALL && e->fn == FN_MAX && e->arg[1]->kind == X_FLOAT) {
+        leaf->low = (float)e->arg[1]->number;
+        e = e->arg[0];
+    }
+    return parse_sum(s, e);
+}
+
+/* -- axes -- */
+
+/* Along the tile axis a vector operand that meets single numbers must stay. */
+static bool tiles_along(const Schedule *s, int axis)
+{
+    const Leaf *leaf = &s->leaf;
+    if (axis == s->nest->lane || axis == s->vector_axis)
+        return false;
+    return leaf->kind != LEAF_FMA || leaf->b.vector || (leaf->b.address.coef[axis] && !leaf->a.address.coef[axis]);
+}
+
+static void choose_axes(Schedule *s)
+{
+    s->vector_axis = s->nest->axis[s->nest->lane].outer;
+    s->tile_axis = -1;
+    for (int i = 0; i < s->parallel; i++)
+        if (tiles_along(s, s->order[i]))
+            s->tile_axis = s->order[i];
+}
+
+static int at_most(int extent, int most)
+{
+    return extent < most ? extent : most;
+}
+
+/* Accumulators, the vectors that fill them and one more must fit the registers. */
+static void choose_tile(Schedule *s)
+{
+    int blocks = s->nest->axis[s->vector_axis].extent;
+    int extent = s->tile_axis < 0 ? 1 : s->nest->axis[s->tile_axis].extent;
+    bool shares = s->leaf.kind == LEAF_FMA && !s->leaf.b.vector;
+    s->vectors = at_most(blocks, extent == 1 ? 4 : shares ? 2 : 1);
+    int room = (s->target->registers - s->vectors - 2) / s->vectors;
+    int most = at_most(room, shares ? TILE_MOST : TILE_MOST / 2);
+    int tiles = (extent + most - 1) / most;
+    s->tile = (extent + tiles - 1) / tiles;
+}
+
+/* Reduction loops fill the leaf's from the inside, but a clipped one cannot be the
+ * innermost or the outermost. */
+static bool place_loops(Schedule *s)
+{
+    int loops = s->axes - s->parallel, at = LEAF_LOOPS - loops;
+    if (loops > LEAF_LOOPS)
+        return false;
+    if (loops && loops < LEAF_LOOPS && clipped(s, s->order[s->axes - 1]))
+        at--;
+    for (int i = 0; i < LEAF_LOOPS; i++)
+        s->leaf.count[i] = 1;
+    for (int i = 0; i < loops; i++) {
+        int axis = s->order[s->parallel + i], slot = at + i;
+        bool clip = clipped(s, axis);
+        if (slot < 0 || (clip && slot != 1 && slot != 2))
+            return false;
+        s->leaf.count[slot] = clip ? 0 : s->nest->axis[axis].extent;
+        s->loop_axis[slot] = axis;
+    }
+    return true;
+}
+
+static void set_steps(const Schedule *s, Operand *o)
+{
+    if (!o->node)
+        return;
+    o->t = s->tile_axis < 0 ? 0 : o->address.coef[s->tile_axis];
+    o->k = o->address.coef[s->vector_axis];
+    for (int i = 0; i < LEAF_LOOPS; i++)
+        o->step[i] = s->loop_axis[i] < 0 ? 0 : o->address.coef[s->loop_axis[i]];
+}
+
+bool tile_fits(Schedule *s)
+{
+    Leaf *leaf = &s->leaf;
+    for (int i = 0; i < LEAF_LOOPS; i++)
+        s->loop_axis[i] = -1;
+    for (int i = 0; i < s->clips; i++)           /* lanes cross a border all together */
+        if (!s->nest->axis[s->clip[i].axis].reduce || s->clip[i].index.coef[s->nest->lane])
+            return false;
+    if (!parse_term(s) || !parse_value(s, s->nest->store.value))
+        return false;
+    choose_axes(s);
+    choose_tile(s);
+    choose_peel(s);
+    leaf->y = (Operand){.node = s->nest->store.node, .address = s->nest->store.address, .vector = true};
+    return place_loops(s);
+}
+
+/* -- building -- */
+
+static void append_leaf(Schedule *s, Loop ***tail, int tile, int vectors, bool last)
+{
+    Loop *l = append(s, tail, LOOP_LEAF);
+    Leaf *leaf = l->leaf = NEW(s->c, Leaf);
+    place_loops(s);                              /* inside the peeled ends less is clipped */
+    *leaf = s->leaf;
+    leaf->tile = tile;
+    leaf->vectors = vectors;
+    leaf->valid = last ? s->nest->valid : s->target->lanes;
+    Operand *operands[] = {&leaf->a, &leaf->b, &leaf->bias, &leaf->add, &leaf->y};
+    for (int i = 0; i < LEAF_LOOPS; i++) {
+        int axis = s->loop_axis[i];
+        if (axis < 0)
+            continue;
+        if (!leaf->count[i]) {
+            Loop **none = &l->clip[i];
+            append_for(s, &none, axis, 0, s->nest->axis[axis].extent, 1);
+        }
+        s->fixed[axis] = leaf->count[i] != 0;    /* a clipped loop starts where its bound says */
+    }
+    s->fixed[s->nest->lane] = true;
+    for (int i = 0; i < 5; i++) {
+        set_steps(s, operands[i]);
+        operands[i]->address = placed(s, operands[i]->address);
+    }
+    for (int i = 0; i < LEAF_LOOPS; i++)
+        if (s->loop_axis[i] >= 0)
+            s->fixed[s->loop_axis[i]] = false;
+}
+
+static void build_axes(Schedule *s, Loop ***tail, int depth, int tile, int vectors, bool last);
+
+/* The axis from begin to end in steps, which must divide it. */
+static void build_steps(Schedule *s, Loop ***tail, int depth, int begin, int end, int step, int tile, int vectors,
+                        bool last)
+{
+    if (begin == end)
+        return;
+    Loop **body = open_loop(s, tail, s->order[depth], begin, end, step);
+    build_axes(s, &body, depth + 1, tile, vectors, last);
+    close_loop(s, s->order[depth]);
+}
+
+/* Blocks of lanes: whole groups, then what is left; the last vector alone if it is short. */
+static void build_vectors(Schedule *s, Loop ***tail, int depth, int tile)
+{
+    int blocks = s->nest->axis[s->order[depth]].extent, v = s->vectors;
+    bool ragged = s->nest->valid < s->target->lanes;
+    int whole = (ragged ? blocks - 1 : blocks) / v * v;
+    build_steps(s, tail, depth, 0, whole, v, tile, v, false);
+    for (int at = whole; at < blocks; at += v) {
+        int left = at_most(blocks - at, v);
+        build_steps(s, tail, depth, at, at + left, left, tile, left, at + left == blocks);
+    }
+}
+
+/* `big` tiles first, then tiles one smaller: together they are the whole. */
+static void build_tiles(Schedule *s, Loop ***tail, int depth, int begin, int end, int tile, int vectors, bool last)
+{
+    int extent = end - begin;
+    if (extent <= 0)
+        return;
+    int tiles = (extent + tile - 1) / tile, big = (extent + tiles - 1) / tiles;
+    int bigs = extent - tiles * (big - 1), middle = begin + bigs * big;
+    if (FAULT(s->c, FAULT_TAIL_LOST) && middle < end)
+        end = middle;
+    build_steps(s, tail, depth, begin, middle, big, big, vectors, last);
+    build_steps(s, tail, depth, middle, end, big - 1, big - 1, vectors, last);
+}
+
+static void build_axes(Schedule *s, Loop ***tail, int depth, int tile, int vectors, bool last)
+{
+    if (depth == s->parallel) {
+        append_leaf(s, tail, tile, vectors, last);
+        return;
+    }
+    int axis = s->order[depth], extent = s->nest->axis[axis].extent;
+    if (axis == s->nest->lane) {
+        build_axes(s, tail, depth + 1, tile, vectors, last);
+    } else if (axis == s->vector_axis) {
+        build_vectors(s, tail, depth, tile);
+    } else if (axis == s->tile_axis) {
+        build_tiles(s, tail, depth, 0, s->peel_begin, 1, vectors, last);
+        s->inside = true;
+        build_tiles(s, tail, depth, s->peel_begin, s->peel_end, s->tile, vectors, last);
+        s->inside = false;
+        build_tiles(s, tail, depth, s->peel_end, extent, 1, vectors, last);
+    } else {
+        build_steps(s, tail, depth, 0, extent, 1, tile, vectors, last);
+    }
+}
+
+void tile_build(Schedule *s, Loop ***tail)
+{
+    bool only = s->nest->axis[s->vector_axis].extent == 1;       /* no loop that would find the last vector */
+    build_axes(s, tail, 0, 1, 1, only);
+}
+
+const char *tile_describe(const Schedule *s)
+{
+    const Axis *axis = s->nest->axis;
+    Text t = {.c = s->c};
+    text_add(&t, "lanes %s %d", axis[s->vector_axis].name, s->target->lanes);
+    if (s->vectors > 1)
+        text_add(&t, "; vectors %s %d", axis[s->vector_axis].name, s->vectors);
+    if (s->tile > 1)
+        text_add(&t, "; tile %s %d", axis[s->tile_axis].name, s->tile);
+    for (int i = s->parallel; i < s->axes; i++)
+        if (clipped(s, s->order[i]))
+            text_add(&t, "; clip %s", axis[s->order[i]].name);
+    return t.data;
+}
