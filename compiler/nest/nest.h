@@ -205,11 +205,18 @@ typedef struct Operand {
 
 struct Leaf {
     LeafKind kind;
-    int tile, vectors;
+    int lanes, tile, vectors;
     int valid;                /* lanes of the last vector that are stored */
     int count[LEAF_LOOPS];    /* 0: clipped, given by the call */
     Operand a, b, bias, add, y;
     float scale, low, high;
+    /* Lines of the next vectors' operand a that each pass of the third loop draws into the
+     * cache, and where they begin: read for the first time, weights are cold. */
+    int ahead_lines;
+    Operand ahead;
+    /* b advances by so many vectors from tile to tile, and the innermost loop by a vector of
+     * a and a number of b: the host has such members apart.  0: anything. */
+    int stride;
 };
 
 /* A statement.  Unrolled and tiled axis values are already in the expressions. */

@@ -395,9 +395,12 @@ static void print_store(Printer *p, const Loop *l)
 
 /* -- leaves -- */
 
-static const char *leaf_name(Printer *p, const Leaf *leaf)
+static const char *leaf_name(Printer *p, const Leaf *wanted)
 {
     Context *c = p->c;
+    Leaf *leaf = NEW(c, Leaf);
+    *leaf = *wanted;
+    leaf->stride = p->file->hosted ? print_leaf_stride(leaf) : 0;    /* a compiler sees the constants */
     const char *text = print_leaf_geometry(c, p->prefix, p->file->hosted, leaf);
     for (int i = 0; i < p->file->leaves; i++)
         if (!strcmp(p->file->leaf[i].text, text))
@@ -444,9 +447,10 @@ static const char *loop_count(Printer *p, const Loop *l, int i)
 static void print_leaf(Printer *p, const Loop *l)
 {
     const Leaf *leaf = l->leaf;
-    printer_line(p, "%s(%s, %s, %s, %s, %s, %s, %s);", leaf_name(p, leaf), operand_start(p, l, &leaf->y),
+    printer_line(p, "%s(%s, %s, %s, %s, %s, %s, %s, %s);", leaf_name(p, leaf), operand_start(p, l, &leaf->y),
                  operand_start(p, l, &leaf->a), operand_start(p, l, &leaf->b), operand_start(p, l, &leaf->bias),
-                 operand_start(p, l, &leaf->add), loop_count(p, l, 1), loop_count(p, l, 2));
+                 operand_start(p, l, &leaf->add), operand_start(p, l, &leaf->ahead),
+                 loop_count(p, l, 1), loop_count(p, l, 2));
 }
 
 /* An accumulator that no loop fills begins with its first terms. */

@@ -29,7 +29,7 @@ void print_leaf_types(Text *t, const char *prefix, int lanes, bool bodies)
               "typedef struct @_leaf {\n"
               "    int n0, n3, a0, a1, a2, a3, b0, b1, b2, b3;\n"
               "    int at, ak, bt, bk, ct, ck, dt, dk, yt, yk;\n"
-              "    int c_vector, d_vector, valid;\n"
+              "    int c_vector, d_vector, valid, ahead_lines;\n"
               "    float scale, low, high;\n"
               "} @_leaf;\n");
     if (!bodies)
@@ -59,14 +59,15 @@ void print_leaf_types(Text *t, const char *prefix, int lanes, bool bodies)
 /* -- bodies -- */
 
 static const char *const arguments =
-    "float *y, const float *a, const float *b, const float *c, const float *d, int n1, int n2,\n"
-    "    const @_leaf *g";
+    "\n    float *y, const float *a, const float *b, const float *c, const float *d, const float *ahead,\n"
+    "    int n1, int n2, const @_leaf *g";
 
 const char *print_leaf_member(Context *c, const Leaf *leaf)
 {
     const char *kind = leaf->kind == LEAF_MAX ? "max" : leaf->kind == LEAF_SUM ? "sum"
                      : leaf->b.vector ? "mul" : "fma";
-    return format(c, "%s_%dx%d", kind, leaf->tile, leaf->vectors);
+    const char *stride = leaf->stride ? format(c, "_s%d", leaf->stride) : "";
+    return format(c, "%s_%dx%d%s", kind, leaf->tile, leaf->vectors, stride);
 }
 
 void print_leaf_declaration(Text *t, const char *prefix, const Leaf *leaf)
@@ -81,6 +82,14 @@ static const char *step(Context *c, int times, const char *name)
     return times == 0 ? "" : times == 1 ? format(c, " + g->%s", name) : format(c, " + %d * g->%s", times, name);
 }
 
+/* From tile to tile along b. */
+static const char *tile_step(Context *c, const Leaf *leaf, int times)
+{
+    if (!leaf->stride || !times)
+        return step(c, times, "bt");
+    return format(c, " + %d", times * leaf->stride * leaf->lanes);
+}
+
 /* One pass of the innermost loop. */
 static void print_step(Text *t, const Leaf *leaf)
 {
@@ -93,7 +102,7 @@ static void print_step(Text *t, const Leaf *leaf)
         text_add(t, "%sconst @_vec w%d = @_load(q%s);\n", in, k, step(c, k, "bk"));
     for (int i = 0; i < leaf->tile; i++) {
         if (scalar)
-            text_add(t, "%sconst float x%d = *(q%s);\n", in, i, step(c, i, "bt"));
+            text_add(t, "%sconst float x%d = *(q%s);\n", in, i, tile_step(c, leaf, i));
         for (int k = 0; k < leaf->vectors; k++) {
             const char *a = format(c, "@_load(p%s%s)", step(c, i, "at"), step(c, k, "ak"));
             if (scalar)
@@ -114,6 +123,9 @@ void print_leaf_body(Text *out, const char *prefix, const Leaf *leaf, bool is_st
     Text text = {.c = c}, *t = &text;
     const char *start = leaf->kind == LEAF_MAX ? "@_all(-INFINITY)" : "{0}";
     text_add(t, "\n%svoid @_%s(%s)\n{\n", is_static ? INLINE " " : "", print_leaf_member(c, leaf), arguments);
+    bool shares = leaf->kind == LEAF_FMA && !leaf->b.vector;
+    if (!shares)
+        text_add(t, "    (void)ahead;\n");
     if (leaf->kind != LEAF_FMA)
         text_add(t, "    (void)b;\n");
     for (int i = 0; i < leaf->tile; i++)
@@ -126,10 +138,16 @@ void print_leaf_body(Text *out, const char *prefix, const Leaf *leaf, bool is_st
              "                const float *p = a + i0 * g->a0 + i1 * g->a1 + i2 * g->a2;\n");
     if (leaf->kind == LEAF_FMA)
         text_add(t, "                const float *q = b + i0 * g->b0 + i1 * g->b1 + i2 * g->b2;\n");
+    if (shares)
+        text_add(t,
+                 "                for (int line = 0; line < g->ahead_lines; line++, ahead += 16)\n"
+                 "                    __builtin_prefetch(ahead);\n");
     text_add(t, "                for (int i3 = 0; i3 < g->n3; i3++) {\n");
     print_step(t, leaf);
-    text_add(t, "                    p += g->a3;\n%s                }\n            }\n",
-             leaf->kind == LEAF_FMA ? "                    q += g->b3;\n" : "");
+    text_add(t, "                    p += %s;\n", leaf->stride ? format(c, "%d", leaf->lanes) : "g->a3");
+    if (leaf->kind == LEAF_FMA)
+        text_add(t, "                    q += %s;\n", leaf->stride ? "1" : "g->b3");
+    text_add(t, "                }\n            }\n");
     for (int i = 0; i < leaf->tile; i++)
         for (int k = 0; k < leaf->vectors; k++)
             text_add(t, "    @_finish(y%s%s, s%d_%d, c ? c%s%s : c, d ? d%s%s : d, %s, g);\n", step(c, i, "yt"),
@@ -150,9 +168,9 @@ static const char *limit(Context *c, float value)
 static const char *unused_arguments(Context *c, const Leaf *l)
 {
     const char *unused[] = {l->b.node ? "" : "b", l->bias.node ? "" : "c", l->add.node ? "" : "d",
-                            l->count[1] ? "n1" : "", l->count[2] ? "n2" : ""};
+                            l->ahead.node ? "" : "ahead", l->count[1] ? "n1" : "", l->count[2] ? "n2" : ""};
     Text t = {.c = c};
-    for (int i = 0; i < 5; i++)
+    for (int i = 0; i < 6; i++)
         if (*unused[i])
             text_add(&t, "%s(void)%s", t.length ? ", " : "    ", unused[i]);
     return t.length ? format(c, "%s;\n", t.data) : "";
@@ -164,32 +182,41 @@ const char *print_leaf_geometry(Context *c, const char *prefix, bool hosted, con
     const Operand *a = &l->a, *b = &l->b;
     Text t = {.c = c};
     add_named(&t, prefix, format(c,
-                  "(float *y, const float *a, const float *b, const float *c, const float *d,\n    int n1, int n2)\n{\n"
+                  "(\n    float *y, const float *a, const float *b, const float *c, const float *d, const float *ahead,\n"
+                  "    int n1, int n2)\n{\n"
                   "    static const @_leaf g = {\n"
                   "        %d, %d, %d, %d, %d, %d, %d, %d, %d, %d,\n"
                   "        %d, %d, %d, %d, %d, %d, %d, %d, %d, %d,\n"
-                  "        %d, %d, %d, %s, %s, %s};\n"
-                  "%s    %s_%s(y, a, %s, %s, %s, %s, %s, &g);\n}\n",
+                  "        %d, %d, %d, %d, %s, %s, %s};\n"
+                  "%s    %s_%s(y, a, %s, %s, %s, %s, %s, %s, &g);\n}\n",
                   l->count[0], l->count[3], a->step[0], a->step[1], a->step[2], a->step[3], b->step[0], b->step[1],
                   b->step[2], b->step[3], a->t, a->k, b->t, b->k, l->bias.t, l->bias.k, l->add.t, l->add.k, l->y.t,
-                  l->y.k, l->bias.vector, l->add.vector, l->valid, print_float(c, (double)l->scale),
+                  l->y.k, l->bias.vector, l->add.vector, l->valid, l->ahead_lines,
+                  print_float(c, (double)l->scale),
                   limit(c, l->low), limit(c, l->high), unused_arguments(c, l), hosted ? "cnnc" : prefix,
                   print_leaf_member(c, l), b->node ? "b" : "0",
                   l->bias.node ? "c" : "0", l->add.node ? "d" : "0",
-                  l->count[1] ? format(c, "%d", l->count[1]) : "n1", l->count[2] ? format(c, "%d", l->count[2]) : "n2"));
+                  l->ahead.node ? "ahead" : "0", l->count[1] ? format(c, "%d", l->count[1]) : "n1", l->count[2] ? format(c, "%d", l->count[2]) : "n2"));
     return t.data;
 }
 
 /* -- the host's family -- */
 
-enum { FAMILY_TILE = 14, FAMILY_VECTORS = 4 };
+enum { FAMILY_TILE = 14, FAMILY_VECTORS = 4, FAMILY_STRIDE = 2 };
+
+int print_leaf_stride(const Leaf *l)
+{
+    bool steps = l->kind == LEAF_FMA && !l->b.vector && l->a.step[3] == l->lanes && l->b.step[3] == 1;
+    int stride = l->b.t / l->lanes;
+    return steps && l->b.t % l->lanes == 0 && stride <= FAMILY_STRIDE ? stride : 0;
+}
 
 static bool in_family(const Target *target, const Leaf *l)
 {
     bool shares = l->kind == LEAF_FMA && !l->b.vector;
     if (!shares)
-        return l->vectors == 1 ? l->tile <= FAMILY_TILE / 2 : l->tile == 1;
-    return (l->tile + 1) * l->vectors + 2 <= target->registers && (l->vectors <= 2 || l->tile == 1);
+        return l->stride == 0 && (l->vectors == 1 ? l->tile <= FAMILY_TILE / 2 : l->tile == 1);
+    return l->stride <= FAMILY_STRIDE && (l->tile + 1) * l->vectors + 2 <= target->registers && (l->vectors <= 2 || l->tile == 1);
 }
 
 void print_leaf_family(Text *t, const Target *target)
@@ -205,13 +232,14 @@ void print_leaf_family(Text *t, const Target *target)
         for (int tile = 1; tile <= FAMILY_TILE; tile++)
             for (int vectors = 1; vectors <= FAMILY_VECTORS; vectors++) {
                 Leaf l = kinds[kind];
+                l.lanes = target->lanes;
                 l.tile = tile;
                 l.vectors = vectors;
-                if (!in_family(target, &l))
-                    continue;
-                const char *member = print_leaf_member(c, &l);
-                print_leaf_body(t, prefix, &l, false);
-                text_add(&table, "    {\"cnnc_%s\", (const void *)%s_%s},\n", member, prefix, member);
+                for (l.stride = 0; in_family(target, &l); l.stride++) {
+                    const char *member = print_leaf_member(c, &l);
+                    print_leaf_body(t, prefix, &l, false);
+                    text_add(&table, "    {\"cnnc_%s\", (const void *)%s_%s},\n", member, prefix, member);
+                }
             }
     text_add(t, "\nconst struct { const char *name; const void *address; } %s_leaves[] = {\n%s    {0, 0}\n};\n", prefix,
              table.data);

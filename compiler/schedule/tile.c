@@ -9,7 +9,11 @@
 #include <math.h>
 #include <string.h>
 
-enum { TILE_MOST = 14 };                         /* the largest member of the leaf family */
+enum {
+    TILE_MOST = 14,                              /* the largest member of the leaf family */
+    LINE = 16,                                   /* floats of a cache line */
+    LINES_WORTH = 512                            /* a block that the first level of cache does not keep */
+};
 
 /* -- operands -- */
 
@@ -160,6 +164,35 @@ bool tile_fits(Schedule *s)
     return place_loops(s);
 }
 
+/* -- looking ahead -- */
+
+/* The calls that share a block of weights draw in the next one, each its slice: the
+ * slice follows the outermost axis that they differ in. */
+static void look_ahead(Schedule *s, Leaf *leaf)
+{
+    int at = 0, blocks = s->nest->axis[s->vector_axis].extent, lines = leaf->vectors * leaf->a.k / LINE;
+    while (at < s->parallel && s->order[at] != s->vector_axis)
+        at++;
+    int axis = at + 1 < s->parallel ? s->order[at + 1] : s->nest->lane;
+    if (leaf->kind != LEAF_FMA || leaf->b.vector || leaf->a.node->storage->place != PLACE_PARAM || axis == s->nest->lane ||
+        blocks <= leaf->vectors || lines < LINES_WORTH)
+        return;
+    int step = axis == s->tile_axis ? leaf->tile : 1, calls = (s->nest->axis[axis].extent + step - 1) / step;
+    int slice = (lines + calls - 1) / calls, passes = 1;
+    while (slice * LINE % step)
+        slice++;
+    for (int i = 0; i < LEAF_LOOPS - 1; i++)
+        passes *= s->loop_axis[i] < 0 ? 1 : s->nest->axis[s->loop_axis[i]].extent;
+    leaf->ahead_lines = (slice + passes - 1) / passes;
+    leaf->ahead = s->leaf.a;
+    for (int i = 0; i < s->nest->axes; i++)
+        if (s->nest->axis[i].reduce || i == s->nest->lane)
+            leaf->ahead.address.coef[i] = 0;
+    leaf->ahead.address.coef[axis] += slice * LINE / step;
+    leaf->ahead.address.constant += leaf->vectors * leaf->a.k;
+    leaf->ahead.address = placed(s, leaf->ahead.address);
+}
+
 /* -- building -- */
 
 static void append_leaf(Schedule *s, Loop ***tail, int tile, int vectors, bool last)
@@ -170,6 +203,7 @@ static void append_leaf(Schedule *s, Loop ***tail, int tile, int vectors, bool l
     *leaf = s->leaf;
     leaf->tile = tile;
     leaf->vectors = vectors;
+    leaf->lanes = s->target->lanes;
     leaf->valid = last ? s->nest->valid : s->target->lanes;
     Operand *operands[] = {&leaf->a, &leaf->b, &leaf->bias, &leaf->add, &leaf->y};
     for (int i = 0; i < LEAF_LOOPS; i++) {
@@ -190,6 +224,7 @@ static void append_leaf(Schedule *s, Loop ***tail, int tile, int vectors, bool l
     for (int i = 0; i < LEAF_LOOPS; i++)
         if (s->loop_axis[i] >= 0)
             s->fixed[s->loop_axis[i]] = false;
+    look_ahead(s, leaf);
 }
 
 static void build_axes(Schedule *s, Loop ***tail, int depth, int tile, int vectors, bool last);
