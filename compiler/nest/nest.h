@@ -214,8 +214,9 @@ struct Leaf {
      * cache, and where they begin: read for the first time, weights are cold. */
     int ahead_lines;
     Operand ahead;
-    /* b advances by so many vectors from tile to tile, and the innermost loop by a vector of
-     * a and a number of b: the host has such members apart.  0: anything. */
+    /* From tile to tile the operand that moves advances by so many vectors, in the innermost
+     * loop every vector by one, every number by one: the host has such members apart.  0:
+     * anything. */
     int stride;
 };
 

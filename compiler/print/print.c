@@ -414,7 +414,8 @@ static void jit_head(Text *t)
              "typedef int int32_t;\ntypedef unsigned int uint32_t;\ntypedef unsigned long long uint64_t;\n"
              "typedef unsigned long size_t;\n#define offsetof(type, field) ((size_t)&((type *)0)->field)\n"
              "#define CNNC_RESTRICT\n#define INFINITY (1.0f / 0.0f)\n"
-             "float expf(float), logf(float), tanhf(float), sqrtf(float);\ndouble pow(double, double), sqrt(double);\n\n");
+             "float expf(float), logf(float), tanhf(float), sqrtf(float);\ndouble pow(double, double), sqrt(double);\n"
+             "void *memcpy(void *, const void *, size_t);\n\n");
 }
 
 static bool any_seeded(const Program *p)

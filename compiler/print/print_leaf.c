@@ -82,11 +82,16 @@ static const char *step(Context *c, int times, const char *name)
     return times == 0 ? "" : times == 1 ? format(c, " + g->%s", name) : format(c, " + %d * g->%s", times, name);
 }
 
-/* From tile to tile along b. */
+/* The operand that moves along the tile: numbers that share a vector, else vectors. */
+static bool shares(const Leaf *leaf)
+{
+    return leaf->kind == LEAF_FMA && !leaf->b.vector;
+}
+
 static const char *tile_step(Context *c, const Leaf *leaf, int times)
 {
     if (!leaf->stride || !times)
-        return step(c, times, "bt");
+        return step(c, times, shares(leaf) ? "bt" : "at");
     return format(c, " + %d", times * leaf->stride * leaf->lanes);
 }
 
@@ -94,7 +99,7 @@ static const char *tile_step(Context *c, const Leaf *leaf, int times)
 static void print_step(Text *t, const Leaf *leaf)
 {
     Context *c = t->c;
-    bool scalar = leaf->kind == LEAF_FMA && !leaf->b.vector;
+    bool scalar = shares(leaf);
     const char *in = "                    ";
     for (int k = 0; scalar && k < leaf->vectors; k++)
         text_add(t, "%sconst @_vec v%d = @_load(p%s);\n", in, k, step(c, k, "ak"));
@@ -104,7 +109,7 @@ static void print_step(Text *t, const Leaf *leaf)
         if (scalar)
             text_add(t, "%sconst float x%d = *(q%s);\n", in, i, tile_step(c, leaf, i));
         for (int k = 0; k < leaf->vectors; k++) {
-            const char *a = format(c, "@_load(p%s%s)", step(c, i, "at"), step(c, k, "ak"));
+            const char *a = format(c, "@_load(p%s%s)", scalar ? "" : tile_step(c, leaf, i), step(c, k, "ak"));
             if (scalar)
                 text_add(t, "%ss%d_%d += v%d * x%d;\n", in, i, k, k, i);
             else if (leaf->kind == LEAF_FMA)
@@ -123,8 +128,7 @@ void print_leaf_body(Text *out, const char *prefix, const Leaf *leaf, bool is_st
     Text text = {.c = c}, *t = &text;
     const char *start = leaf->kind == LEAF_MAX ? "@_all(-INFINITY)" : "{0}";
     text_add(t, "\n%svoid @_%s(%s)\n{\n", is_static ? INLINE " " : "", print_leaf_member(c, leaf), arguments);
-    bool shares = leaf->kind == LEAF_FMA && !leaf->b.vector;
-    if (!shares)
+    if (!shares(leaf))
         text_add(t, "    (void)ahead;\n");
     if (leaf->kind != LEAF_FMA)
         text_add(t, "    (void)b;\n");
@@ -138,7 +142,7 @@ void print_leaf_body(Text *out, const char *prefix, const Leaf *leaf, bool is_st
              "                const float *p = a + i0 * g->a0 + i1 * g->a1 + i2 * g->a2;\n");
     if (leaf->kind == LEAF_FMA)
         text_add(t, "                const float *q = b + i0 * g->b0 + i1 * g->b1 + i2 * g->b2;\n");
-    if (shares)
+    if (shares(leaf))
         text_add(t,
                  "                for (int line = 0; line < g->ahead_lines; line++, ahead += 16)\n"
                  "                    __builtin_prefetch(ahead);\n");
@@ -146,7 +150,8 @@ void print_leaf_body(Text *out, const char *prefix, const Leaf *leaf, bool is_st
     print_step(t, leaf);
     text_add(t, "                    p += %s;\n", leaf->stride ? format(c, "%d", leaf->lanes) : "g->a3");
     if (leaf->kind == LEAF_FMA)
-        text_add(t, "                    q += %s;\n", leaf->stride ? "1" : "g->b3");
+        text_add(t, "                    q += %s;\n",
+                 !leaf->stride ? "g->b3" : shares(leaf) ? "1" : format(c, "%d", leaf->lanes));
     text_add(t, "                }\n            }\n");
     for (int i = 0; i < leaf->tile; i++)
         for (int k = 0; k < leaf->vectors; k++)
@@ -206,17 +211,18 @@ enum { FAMILY_TILE = 14, FAMILY_VECTORS = 4, FAMILY_STRIDE = 2 };
 
 int print_leaf_stride(const Leaf *l)
 {
-    bool steps = l->kind == LEAF_FMA && !l->b.vector && l->a.step[3] == l->lanes && l->b.step[3] == 1;
-    int stride = l->b.t / l->lanes;
-    return steps && l->b.t % l->lanes == 0 && stride <= FAMILY_STRIDE ? stride : 0;
+    int along = shares(l) ? l->b.t : l->a.t, stride = along / l->lanes;
+    bool steps = l->a.step[3] == l->lanes && (l->kind != LEAF_FMA || l->b.step[3] == (shares(l) ? 1 : l->lanes));
+    return steps && along % l->lanes == 0 && stride <= FAMILY_STRIDE ? stride : 0;
 }
 
 static bool in_family(const Target *target, const Leaf *l)
 {
-    bool shares = l->kind == LEAF_FMA && !l->b.vector;
-    if (!shares)
-        return l->stride == 0 && (l->vectors == 1 ? l->tile <= FAMILY_TILE / 2 : l->tile == 1);
-    return l->stride <= FAMILY_STRIDE && (l->tile + 1) * l->vectors + 2 <= target->registers && (l->vectors <= 2 || l->tile == 1);
+    if (l->stride > FAMILY_STRIDE)
+        return false;
+    if (!shares(l))
+        return l->vectors == 1 ? l->tile <= FAMILY_TILE / 2 : l->tile == 1;
+    return (l->tile + 1) * l->vectors + 2 <= target->registers && (l->vectors <= 2 || l->tile == 1);
 }
 
 void print_leaf_family(Text *t, const Target *target)
