@@ -155,6 +155,7 @@ struct Target {
 const Target *target_find(const char *name);             /* NULL: unknown */
 const Target *target_list(int *count);
 const Target *target_level(const Target *t);             /* native: the row that it is on this machine */
+bool target_runs(const Target *t);                       /* whether this machine has its instructions */
 
 /* -------------------------------------------------------------------- compile.c
  * The pass list. */

@@ -45,3 +45,9 @@ const Target *target_find(const char *name)
             return &targets[i];
     return NULL;
 }
+
+/* Levels of one architecture differ in their vectors. */
+bool target_runs(const Target *t)
+{
+    return target_level(t)->lanes <= target_find(native_level())->lanes;
+}

@@ -118,9 +118,26 @@ static void try_code(Chunk *k, const Trial *t, Code *code, const char *compiler)
     ck_assert_msg(!message, "%s: %s", compiler, message);
 }
 
+/* Inference for every target that this machine runs, by tcc and its leaves. */
+static void try_targets(Chunk *k, int trial)
+{
+    int targets;
+    const Target *target = target_list(&targets);
+    for (int i = 0; i < targets; i++) {
+        if (!target_runs(&target[i]))
+            continue;
+        Program *p = trial_compile(&k->c, &k->trial[trial].network, false, &target[i], "net");
+        Code *code = code_open(p, JIT_TCC);
+        try_code(k, &k->trial[trial], code, format(&k->c, "tcc, %s", target[i].name));
+        code->close(code);
+    }
+}
+
 static void try_programs(void *argument)
 {
     Chunk *k = argument;
+    for (int i = 0; i < k->trials; i++)
+        try_targets(k, i);
     for (int i = 0; i < k->trials; i++)
         for (int train = 0; train < 2; train++) {
             Code *code = code_open(k->program[i][train], JIT_TCC);
