@@ -115,13 +115,16 @@ static void params_struct(Text *t, const Program *p)
 static void train_prototypes(Text *t, const Program *p)
 {
     const char *n = p->prefix;
-    text_add(t, "/* Writes all parameters in the order of state_dict. */\nvoid %s_unpack(float *flat, const %s_params *params);\n\n", n, n);
+    text_add(t, "/* Writes all parameters in the order of state_dict. */\n"
+                "void %s_unpack(float *flat, const %s_params *params);\n\n", n, n);
     text_add(t,
              "/* Mean loss over the batch in training mode; overwrites grad.  params change only in\n"
              " * running statistics. */\nfloat %s_backward(%s);\n\n", n, arguments(p, BACKWARD));
-    text_add(t, "/* The same, adding to grad: for batches larger than memory. */\nfloat %s_accumulate(%s);\n\n", n,
+    text_add(t, "/* The same, adding to grad: for batches larger than memory. */\n"
+                "float %s_accumulate(%s);\n\n", n,
              arguments(p, BACKWARD));
-    text_add(t, "/* Mean loss over the batch in inference mode. */\nfloat %s_loss(%s);\n\n", n, arguments(p, LOSS));
+    text_add(t, "/* Mean loss over the batch in inference mode. */\nfloat %s_loss(%s);\n"
+                "\n", n, arguments(p, LOSS));
     text_add(t,
              "/* torch.optim.SGD: velocity starts as zeros. */\n"
              "void %s_sgd(%s_params *params, const %s_params *grad, %s_params *velocity,\n"
@@ -139,7 +142,7 @@ static void prototypes(Text *t, const Program *p)
     if (p->weights && !print_weights_file(p, &bytes))
         text_add(t, "extern const %s_params %s_weights;\n\n", n, n);
     else if (p->weights && *p->options.target->cflags)
-        text_add(t, "extern const %s_params %s_weights;  /* contents: the .weights file beside the source */\n\n", n, n);
+        text_add(t, "extern const %s_params %s_weights;  /* contents: the .weights file beside it */\n\n", n, n);
     text_add(t,
              "/* From the order of state_dict (%s_PARAM_COUNT floats)%s. */\n"
              "void %s_pack(%s_params *params, const float *flat);\n\n", upper(p->c, n),
@@ -233,7 +236,8 @@ static void new_leaves(File *file)
     for (; file->printed_leaves < file->leaves.leaves; file->printed_leaves++) {
         const LeafText *l = &file->leaves.leaf[file->printed_leaves];
         leaf_member(file, l->leaf);
-        text_add(file->t, "\nstatic %svoid %s%s", file->leaves.hosted ? "" : "__attribute__((noinline)) ", l->name, l->text);
+        const char *linkage = file->leaves.hosted ? "static" : "static __attribute__((noinline))";
+        text_add(file->t, "\n%s void %s%s", linkage, l->name, l->text);
     }
 }
 
@@ -346,7 +350,8 @@ static void function(File *file, const Function *f, const char *name, Signature 
     const char **kernels = NEW_ARRAY(p->c, const char *, f->kernels);
     for (int k = 0; k < f->kernels; k++)
         kernels[k] = kernel(file, f, f->kernel[k]);
-    text_add(file->t, "\n%s %s_%s(%s)\n{\n", kind == FORWARD ? "void" : "float", p->prefix, name, arguments(p, kind));
+    text_add(file->t, "\n%s %s_%s(%s)\n"
+                      "{\n", kind == FORWARD ? "void" : "float", p->prefix, name, arguments(p, kind));
     mark_unused(file->t, p, f, kind);
     declare_buffers(file->t, p, f);
     for (int k = 0; k < f->kernels; k++)
@@ -404,7 +409,8 @@ static void head(Text *t, const Program *p, const char *header_name)
              p->prefix, CNNC_VERSION, base_name(p->net->file), *target->cflags ? " " : "", target->cflags, p->prefix);
     text_add(t, "#include \"%s\"\n\n#include <math.h>\n#include <stddef.h>\n\n", header_name);
     text_add(t,
-             "#ifdef __cplusplus\n#define CNNC_RESTRICT __restrict\n#else\n#define CNNC_RESTRICT restrict\n#endif\n");
+             "#ifdef __cplusplus\n#define CNNC_RESTRICT __restrict\n#else\n#define CNNC_RESTRICT restrict\n"
+             "#endif\n");
 }
 
 /* libtcc gets no include files: every one costs more than the compilation. */
@@ -414,7 +420,8 @@ static void jit_head(Text *t)
              "typedef int int32_t;\ntypedef unsigned int uint32_t;\ntypedef unsigned long long uint64_t;\n"
              "typedef unsigned long size_t;\n#define offsetof(type, field) ((size_t)&((type *)0)->field)\n"
              "#define CNNC_RESTRICT\n#define INFINITY (1.0f / 0.0f)\n"
-             "float expf(float), logf(float), tanhf(float), sqrtf(float);\ndouble pow(double, double), sqrt(double);\n"
+             "float expf(float), logf(float), tanhf(float), sqrtf(float);\n"
+             "double pow(double, double), sqrt(double);\n"
              "void *memcpy(void *, const void *, size_t);\n\n");
 }
 
@@ -432,7 +439,8 @@ static void random_functions(Text *t, const Program *p)
     if (!any_seeded(p))
         return;
     text_add(t,
-             "\n/* Counter-based random numbers: Philox4x32-10 (Salmon et al., SC 2011), uniform in [0, 1). */\n"
+             "\n"
+             "/* Counter-based random numbers: Philox4x32-10 (Salmon et al., SC 2011), uniform in [0, 1). */\n"
              "static float %s_random_unit(uint64_t seed, uint32_t stream, uint32_t counter)\n{\n"
              "    uint32_t x0 = counter, x1 = stream, x2 = 0, x3 = 0;\n"
              "    uint32_t key0 = (uint32_t)seed, key1 = (uint32_t)(seed >> 32);\n"

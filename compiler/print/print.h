@@ -35,11 +35,20 @@ typedef struct Printer {
     BoundName *bound;  int bounds;
 } Printer;
 
-/* One indented line. */
+enum { LINE = 100 };                             /* columns that a statement should fit in */
+
+/* print_names.c.  One indented line, broken before an operator where it is too long. */
 void printer_line(Printer *p, const char *text, ...) __attribute__((format(printf, 2, 3)));
 /* One more argument, on a line of its own where it does not fit. */
 void printer_argument_list(Text *t, int indent, const char *argument);
 const char *printer_argument(Printer *p, const Storage *s);
+const char *printer_type(DType dtype);
+void printer_name_axes(Printer *p);              /* of p->nest */
+bool printer_runs_once(const Loop *l);
+/* Declares what a block's own axis (-1: none) settles: pointers, bounds of clipped loops. */
+void printer_declare_pointers(Printer *p, const bool *known, int axis, const Loop *body);
+void printer_declare_bounds(Printer *p, const bool *known, const Loop *l);
+const BoundName *printer_bound(const Printer *p, const Loop *l);
 /* The pointer that serves an address, or NULL; *base: the constant it points at. */
 const char *printer_pointer(Printer *p, const Storage *s, const Affine *address, int *base);
 
@@ -54,6 +63,8 @@ const char *print_float(Context *c, double value);
 
 /* A kernel's argument list and body, without the name before it. */
 const char *print_kernel(Leaves *leaves, Context *c, const char *prefix, const Function *f, const Kernel *k);
+
+void print_leaf_call(Printer *p, const Loop *l);         /* print_call.c */
 
 /* print_leaf.c: leaves.  hosted: their bodies are in the host. */
 void print_leaf_types(Text *t, const char *prefix, int lanes, bool bodies);

@@ -27,7 +27,8 @@ static void backward(Text *t, const Program *p, const char *name)
 {
     int next = 0, grads = 0;
     text_add(t,
-             "\nfloat cnnc_%s(void *params, void *const *in, void *grad, void *const *in_grad, void *workspace,\n"
+             "\n"
+             "float cnnc_%s(void *params, void *const *in, void *grad, void *const *in_grad, void *workspace,\n"
              "    uint64_t seed)\n{\n", name);
     text_add(t, "    return %s_%s((%s_params *)params%s, (%s_params *)grad", p->prefix, name, p->prefix,
              inputs(p, true, "in", &next), p->prefix);
@@ -42,19 +43,25 @@ void print_jit_entries(Text *t, const Program *p)
     const char *n = p->prefix;
     int next = 0;
     forward(t, p);
-    text_add(t, "\nvoid cnnc_pack(void *params, const float *flat)\n{\n    %s_pack((%s_params *)params, flat);\n}\n", n, n);
-    text_add(t, "\nvoid cnnc_init(void *params, uint64_t seed)\n{\n    %s_init((%s_params *)params, seed);\n}\n", n, n);
+    text_add(t, "\nvoid cnnc_pack(void *params, const float *flat)\n{\n"
+                "    %s_pack((%s_params *)params, flat);\n}\n", n, n);
+    text_add(t, "\nvoid cnnc_init(void *params, uint64_t seed)\n{\n"
+                "    %s_init((%s_params *)params, seed);\n}\n", n, n);
     if (!p->options.train)
         return;
-    text_add(t, "\nvoid cnnc_unpack(float *flat, const void *params)\n{\n    %s_unpack(flat, (const %s_params *)params);\n}\n",
+    text_add(t, "\nvoid cnnc_unpack(float *flat, const void *params)\n{\n"
+                "    %s_unpack(flat, (const %s_params *)params);\n}\n",
              n, n);
     backward(t, p, "backward");
     backward(t, p, "accumulate");
     text_add(t, "\nfloat cnnc_loss(const void *params, void *const *in, void *workspace)\n{\n"
-             "    return %s_loss((const %s_params *)params%s, workspace);\n}\n", n, n, inputs(p, true, "in", &next));
+             "    return %s_loss((const %s_params *)params%s, workspace);\n"
+             "}\n", n, n, inputs(p, true, "in", &next));
     text_add(t,
-             "\nvoid cnnc_sgd(void *params, const void *grad, void *velocity, float lr, float momentum, float weight_decay)\n{\n"
-             "    %s_sgd((%s_params *)params, (const %s_params *)grad, (%s_params *)velocity, lr, momentum, weight_decay);\n}\n",
+             "\n"
+             "void cnnc_sgd(void *params, const void *grad, void *velocity,\n    float lr, float momentum, float weight_decay)\n{\n"
+             "    %s_sgd((%s_params *)params, (const %s_params *)grad, (%s_params *)velocity,\n"
+             "        lr, momentum, weight_decay);\n}\n",
              n, n, n, n);
     text_add(t,
              "\nvoid cnnc_adam(void *params, const void *grad, void *m, void *v, int step,\n"

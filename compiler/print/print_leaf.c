@@ -23,7 +23,8 @@ void print_leaf_types(Text *t, const char *prefix, int lanes, bool bodies)
 {
     Context *c = t->c;
     add_named(t, prefix,
-              "\n/* How a leaf walks: loops n0 .. n3 (n1 and n2 come with the call); steps of its operands a, b\n"
+              "\n"
+              "/* How a leaf walks: loops n0 .. n3 (n1 and n2 come with the call); steps of its operands a, b\n"
               " * along the loops, along the tile (t) and from vector to vector (k); likewise of the addends c\n"
               " * and d and the result y; what happens to the sum. */\n"
               "typedef struct @_leaf {\n"
@@ -46,12 +47,14 @@ void print_leaf_types(Text *t, const char *prefix, int lanes, bool bodies)
               INLINE " @_vec @_choose(@_mask which, @_vec a, @_vec b)\n{\n"
               "    return (@_vec)((which & (@_mask)a) | (~which & (@_mask)b));\n}\n\n"
               "/* What becomes of a sum before its first `valid` lanes are stored. */\n"
-              INLINE " void @_finish(\n    float *y, @_vec s, const float *c, const float *d, int valid, const @_leaf *g)\n{\n"
+              INLINE " void @_finish(\n"
+              "    float *y, @_vec s, const float *c, const float *d, int valid, const @_leaf *g)\n{\n"
               "    if (g->scale != 1.0f)\n        s *= g->scale;\n"
               "    if (c)\n        s += g->c_vector ? @_load(c) : @_all(*c);\n"
               "    if (d)\n        s += g->d_vector ? @_load(d) : @_all(*d);\n"
               "    if (g->low > -" UNBOUNDED ")\n        s = @_choose(s > @_all(g->low), s, @_all(g->low));\n"
-              "    if (g->high < " UNBOUNDED ")\n        s = @_choose(s < @_all(g->high), s, @_all(g->high));\n"
+              "    if (g->high < " UNBOUNDED ")\n"
+              "        s = @_choose(s < @_all(g->high), s, @_all(g->high));\n"
               "    if (valid == @_lanes)\n        *(@_vec *)y = s;\n"
               "    else\n        __builtin_memcpy(y, &s, (unsigned)valid * sizeof(float));\n}\n");
 }
@@ -187,7 +190,8 @@ const char *print_leaf_geometry(Context *c, const char *prefix, bool hosted, con
     const Operand *a = &l->a, *b = &l->b;
     Text t = {.c = c};
     add_named(&t, prefix, format(c,
-                  "(\n    float *y, const float *a, const float *b, const float *c, const float *d, const float *ahead,\n"
+                  "(\n"
+                  "    float *y, const float *a, const float *b, const float *c, const float *d, const float *ahead,\n"
                   "    int n1, int n2)\n{\n"
                   "    static const @_leaf g = {\n"
                   "        %d, %d, %d, %d, %d, %d, %d, %d, %d, %d,\n"
@@ -201,7 +205,8 @@ const char *print_leaf_geometry(Context *c, const char *prefix, bool hosted, con
                   limit(c, l->low), limit(c, l->high), unused_arguments(c, l), hosted ? "cnnc" : prefix,
                   print_leaf_member(c, l), b->node ? "b" : "0",
                   l->bias.node ? "c" : "0", l->add.node ? "d" : "0",
-                  l->ahead.node ? "ahead" : "0", l->count[1] ? format(c, "%d", l->count[1]) : "n1", l->count[2] ? format(c, "%d", l->count[2]) : "n2"));
+                  l->ahead.node ? "ahead" : "0", l->count[1] ? format(c, "%d", l->count[1]) : "n1",
+                  l->count[2] ? format(c, "%d", l->count[2]) : "n2"));
     return t.data;
 }
 
@@ -232,7 +237,8 @@ void print_leaf_family(Text *t, const Target *target)
     Context *c = t->c;
     const char *prefix = c_identifier(c, format(c, "cnnc_%s", target->name));
     Text table = {.c = c};
-    text_add(t, "/* The leaves of %s for code that libtcc compiles; printed by cnnc. */\n#include <math.h>\n", target->name);
+    text_add(t, "/* The leaves of %s for code that libtcc compiles; printed by cnnc. */\n"
+                "#include <math.h>\n", target->name);
     print_leaf_types(t, prefix, target->lanes, true);
     for (int kind = 0; kind < 4; kind++)
         for (int tile = 1; tile <= FAMILY_TILE; tile++)
@@ -247,6 +253,7 @@ void print_leaf_family(Text *t, const Target *target)
                     text_add(&table, "    {\"cnnc_%s\", (const void *)%s_%s},\n", member, prefix, member);
                 }
             }
-    text_add(t, "\nconst struct { const char *name; const void *address; } %s_leaves[] = {\n%s    {0, 0}\n};\n", prefix,
+    text_add(t, "\nconst struct { const char *name; const void *address; } %s_leaves[] = {\n%s    {0, 0}\n"
+                "};\n", prefix,
              table.data);
 }

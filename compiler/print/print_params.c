@@ -44,7 +44,8 @@ static void numbers(Text *t, const float *value, int count)
 static void weights_literal(Text *t, const Program *p)
 {
     const float *value = p->weights;
-    text_add(t, "\n#ifdef __GNUC__\n__attribute__((aligned(64)))\n#endif\nconst %s_params %s_weights = {\n", p->prefix,
+    text_add(t, "\n#ifdef __GNUC__\n__attribute__((aligned(64)))\n#endif\n"
+                "const %s_params %s_weights = {\n", p->prefix,
              p->prefix);
     for (int i = 0; i < p->fields; i++) {
         text_add(t, "    /* %s */\n    {", p->field[i].name);
@@ -74,7 +75,8 @@ static void literal_arrays(Text *t, const Program *p)
         const Param *param = p->net->param[i];
         if (param->init != INIT_LITERAL)
             continue;
-        text_add(t, "\nstatic const float %s_initial_%s[%d] = {\n    ", p->prefix, param->c_name, param->count);
+        text_add(t, "\nstatic const float %s_initial_%s[%d] = {\n"
+                    "    ", p->prefix, param->c_name, param->count);
         numbers(t, param->literal, param->count);
         text_add(t, "\n};\n");
     }
@@ -111,7 +113,8 @@ void print_values(Text *t, const Program *p)
     if (uniforms)
         text_add(t,
                  "    if (param[k].bound > 0.0f)\n"
-                 "        return (2.0f * %s_random_unit(from->seed, (uint32_t)k, (uint32_t)i) - 1.0f) * param[k].bound;\n",
+                 "        return (2.0f * %s_random_unit(from->seed, (uint32_t)k, (uint32_t)i) - 1.0f) *"
+                 " param[k].bound;\n",
                  p->prefix);
     text_add(t, "    return param[k].constant;\n}\n");
 }
@@ -120,7 +123,8 @@ void print_values(Text *t, const Program *p)
 
 static void take_function(Text *t, const Program *p, const char *calls)
 {
-    text_add(t, "\nstatic void %s_take(%s_params *params, const %s_source *from)\n{\n", p->prefix, p->prefix, p->prefix);
+    text_add(t, "\nstatic void %s_take(%s_params *params, const %s_source *from)\n"
+                "{\n", p->prefix, p->prefix, p->prefix);
     if (p->options.train)                        /* the struct is the state_dict */
         text_add(t,
                  "    for (int k = 0; k < %d; k++)\n        for (int i = 0; i < %s_field[k].count; i++)\n"
@@ -139,16 +143,20 @@ static void init_body(Text *t, const Program *p, bool in_file)
         text_add(t, "    (void)seed;\n    *params = %s_weights;\n", p->prefix);
     else if (p->weights)
         text_add(t, "    /* all zero: the values are in the .weights file, for %s_pack */\n"
-                 "    const %s_source from = {0, seed};\n    %s_take(params, &from);\n", p->prefix, p->prefix, p->prefix);
+                 "    const %s_source from = {0, seed};\n"
+                 "    %s_take(params, &from);\n", p->prefix, p->prefix, p->prefix);
     else
-        text_add(t, "    const %s_source from = {0, seed};\n    %s_take(params, &from);\n", p->prefix, p->prefix);
+        text_add(t, "    const %s_source from = {0, seed};\n"
+                    "    %s_take(params, &from);\n", p->prefix, p->prefix);
 }
 
 static void empty_params(Text *t, const Program *p)
 {
     const char *n = p->prefix;
-    text_add(t, "\nvoid %s_pack(%s_params *params, const float *flat)\n{\n    (void)params;\n    (void)flat;\n}\n", n, n);
-    text_add(t, "\nvoid %s_init(%s_params *params, uint64_t seed)\n{\n    (void)params;\n    (void)seed;\n}\n", n, n);
+    text_add(t, "\nvoid %s_pack(%s_params *params, const float *flat)\n{\n    (void)params;\n"
+                "    (void)flat;\n}\n", n, n);
+    text_add(t, "\nvoid %s_init(%s_params *params, uint64_t seed)\n{\n    (void)params;\n    (void)seed;\n"
+                "}\n", n, n);
 }
 
 void print_pack(Text *t, const Program *p, const char *calls, const char *weights_file)
@@ -165,7 +173,8 @@ void print_pack(Text *t, const Program *p, const char *calls, const char *weight
     else if (p->weights && !in_file)
         weights_literal(t, p);
     take_function(t, p, calls);
-    text_add(t, "\nvoid %s_pack(%s_params *params, const float *flat)\n{\n    const %s_source from = {flat, 0};\n"
+    text_add(t, "\nvoid %s_pack(%s_params *params, const float *flat)\n{\n"
+                "    const %s_source from = {flat, 0};\n"
              "    %s_take(params, &from);\n}\n", n, n, n, n);
     text_add(t, "\nvoid %s_init(%s_params *params, uint64_t seed)\n{\n", n, n);
     init_body(t, p, in_file);

@@ -51,7 +51,8 @@ static void optimiser(Text *t, const Program *p, const char *states, const char 
 {
     const char *n = p->prefix;
     text_add(t,
-             "    for (int k = 0; k < %d; k++) {\n        if (!%s_field[k].optimised)\n            continue;\n"
+             "    for (int k = 0; k < %d; k++) {\n        if (!%s_field[k].optimised)\n"
+             "            continue;\n"
              "        float *const param = %s_at(params, k);\n"
              "        const float *const g = %s_read(grad, k);\n%s"
              "        for (int i = 0; i < %s_field[k].count; i++) {\n"
@@ -80,7 +81,8 @@ static void adam(Text *t, const Program *p)
 {
     const char *n = p->prefix;
     text_add(t,
-             "\nvoid %s_adam(%s_params *params, const %s_params *grad, %s_params *m, %s_params *v, int step,\n"
+             "\n"
+             "void %s_adam(%s_params *params, const %s_params *grad, %s_params *m, %s_params *v, int step,\n"
              "    float lr, float beta1, float beta2, float eps, float weight_decay)\n{\n", n, n, n, n, n);
     if (!p->fields) {
         text_add(t,

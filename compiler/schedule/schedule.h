@@ -36,8 +36,12 @@ typedef struct Schedule {
     int offset[MAX_AXES];
 } Schedule;
 
-/* schedule.c */
+/* bind.c: addresses, borders as clips, collapsed axes. */
+void bind(Schedule *s);
 bool clipped(const Schedule *s, int axis);
+bool in_force(const Schedule *s, const Clip *clip);      /* between the peeled ends less is clipped */
+
+/* schedule.c */
 void choose_peel(Schedule *s);
 Affine placed(const Schedule *s, Affine a);              /* with the constants of unrolled axes */
 Loop *append(Schedule *s, Loop ***tail, LoopKind kind);

@@ -174,7 +174,8 @@ static void look_ahead(Schedule *s, Leaf *leaf)
     while (at < s->parallel && s->order[at] != s->vector_axis)
         at++;
     int axis = at + 1 < s->parallel ? s->order[at + 1] : s->nest->lane;
-    if (leaf->kind != LEAF_FMA || leaf->b.vector || leaf->a.node->storage->place != PLACE_PARAM || axis == s->nest->lane ||
+    bool weights = leaf->kind == LEAF_FMA && !leaf->b.vector && leaf->a.node->storage->place == PLACE_PARAM;
+    if (!weights || axis == s->nest->lane ||
         blocks <= leaf->vectors || lines < LINES_WORTH)
         return;
     int step = axis == s->tile_axis ? leaf->tile : 1, calls = (s->nest->axis[axis].extent + step - 1) / step;
