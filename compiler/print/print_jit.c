@@ -59,7 +59,8 @@ void print_jit_entries(Text *t, const Program *p)
              "}\n", n, n, inputs(p, true, "in", &next));
     text_add(t,
              "\n"
-             "void cnnc_sgd(void *params, const void *grad, void *velocity,\n    float lr, float momentum, float weight_decay)\n{\n"
+             "void cnnc_sgd(void *params, const void *grad, void *velocity,\n"
+             "    float lr, float momentum, float weight_decay)\n{\n"
              "    %s_sgd((%s_params *)params, (const %s_params *)grad, (%s_params *)velocity,\n"
              "        lr, momentum, weight_decay);\n}\n",
              n, n, n, n);
