@@ -125,6 +125,13 @@ static void print_step(Text *t, const Leaf *leaf)
     }
 }
 
+/* An addend's place for one accumulator; there may be none. */
+static const char *addend(Context *c, char name, int tile, int vector)
+{
+    const char *along = step(c, tile, format(c, "%ct", name)), *across = step(c, vector, format(c, "%ck", name));
+    return *along || *across ? format(c, "%c ? %c%s%s : 0", name, name, along, across) : format(c, "%c", name);
+}
+
 void print_leaf_body(Text *out, const char *prefix, const Leaf *leaf, bool is_static)
 {
     Context *c = out->c;
@@ -158,9 +165,8 @@ void print_leaf_body(Text *out, const char *prefix, const Leaf *leaf, bool is_st
     text_add(t, "                }\n            }\n");
     for (int i = 0; i < leaf->tile; i++)
         for (int k = 0; k < leaf->vectors; k++)
-            text_add(t, "    @_finish(y%s%s, s%d_%d, c ? c%s%s : c, d ? d%s%s : d, %s, g);\n", step(c, i, "yt"),
-                     step(c, k, "yk"), i, k, step(c, i, "ct"), step(c, k, "ck"), step(c, i, "dt"), step(c, k, "dk"),
-                     k == leaf->vectors - 1 ? "g->valid" : "@_lanes");
+            text_add(t, "    @_finish(y%s%s, s%d_%d, %s, %s, %s, g);\n", step(c, i, "yt"), step(c, k, "yk"), i, k,
+                     addend(c, 'c', i, k), addend(c, 'd', i, k), k == leaf->vectors - 1 ? "g->valid" : "@_lanes");
     text_add(t, "}\n");
     add_named(out, prefix, text.data);
 }
