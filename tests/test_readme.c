@@ -25,7 +25,7 @@
 #include "../compiler/cnnc.h"
 
 static const char *const documents[] = {
-    "README.md", "docs/language.md", "docs/embedding.md", "docs/architecture.md"
+    "README.md", "docs/language.md", "docs/embedding.md", "docs/architecture.md", "docs/performance.md"
 };
 enum { DOCUMENTS = sizeof documents / sizeof *documents };
 
