@@ -1,28 +1,13 @@
-/* net.c and net.h: the frame around the kernels. */
+/* net.c: the frame around the kernels. */
 #include "print.h"
 
-#include <ctype.h>
 #include <string.h>
-
-static const char *upper(Context *c, const char *name)
-{
-    char *out = format(c, "%s", name);
-    for (char *s = out; *s; s++)
-        *s = (char)toupper((unsigned char)*s);
-    return out;
-}
-
-static const char *base_name(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    return slash ? slash + 1 : path;
-}
 
 /* Positions name the network file without its folder: the text must not depend on
  * where it was made. */
 static const char *position(const Program *p, const char *where)
 {
-    const char *file = p->net->file, *base = base_name(file);
+    const char *file = p->net->file, *base = print_base_name(file);
     Text t = {.c = p->c};
     while (*where) {
         bool hit = base != file && !strncmp(where, file, strlen(file));
@@ -30,143 +15,6 @@ static const char *position(const Program *p, const char *where)
         where += hit ? strlen(file) : 1;
     }
     return t.data ? t.data : "";
-}
-
-/* -- signatures: one list of arguments, as parameters of a declaration or in a call -- */
-
-typedef enum Signature { FORWARD, BACKWARD, LOSS } Signature;
-
-static void add_argument(const Program *p, Text *t, const char *type, const char *name)
-{
-    printer_argument_list(t, 4, format(p->c, "%s%s", type, name));
-}
-
-/* The list behind a function's name: on the same line if it is short. */
-static const char *broken(const Program *p, const Text *t)
-{
-    return t->length > 60 ? format(p->c, "\n    %s", t->data) : t->data;
-}
-
-static const char *arguments(const Program *p, Signature kind)
-{
-    Text t = {.c = p->c};
-    add_argument(p, &t, format(p->c, "%s%s_params *", kind == BACKWARD ? "" : "const ", p->prefix), "params");
-    for (int i = 0; i < p->net->inputs; i++) {
-        const Input *in = p->net->input[i];
-        if (kind != FORWARD || !in->loss_only)
-            add_argument(p, &t, in->dtype == I32 ? "const int32_t *" : "const float *", in->c_name);
-    }
-    for (int i = 0; kind == FORWARD && i < p->outputs; i++)
-        add_argument(p, &t, "float *", p->output[i].node->storage->name);
-    if (kind == BACKWARD)
-        add_argument(p, &t, format(p->c, "%s_params *", p->prefix), "grad");
-    for (int i = 0; kind == BACKWARD && p->options.input_grad && i < p->net->inputs; i++)
-        if (!p->net->input[i]->loss_only && p->net->input[i]->dtype == F32)
-            add_argument(p, &t, "float *", format(p->c, "%s_grad", p->net->input[i]->c_name));
-    add_argument(p, &t, "void *", "workspace");
-    if (kind == BACKWARD && p->seeded)
-        add_argument(p, &t, "uint64_t ", "seed");
-    return broken(p, &t);
-}
-
-/* -- the header -- */
-
-static void size_macros(Text *t, const Program *p, const char *PREFIX)
-{
-    Context *c = p->c;
-    text_add(t, "#define %s_BATCH %d\n", PREFIX, p->net->batch);
-    for (int i = 0; i < p->net->inputs; i++) {
-        const Input *in = p->net->input[i];
-        if (in->loss_only && !p->options.train)
-            continue;
-        text_add(t, "#define %s_%s_SIZE %d", PREFIX, upper(c, in->c_name), shape_count(&in->shape) / p->net->batch);
-        text_add(t, "  /* %s per sample%s%s */\n", in->dtype == I32 ? "labels" : "floats",
-                 in->shape.rank > 1 ? ": " : "", in->shape.rank > 1 ? shape_text(c, &in->shape, true) : "");
-    }
-    for (int i = 0; i < p->outputs; i++) {
-        const Node *n = p->output[i].node;
-        text_add(t, "#define %s_%s_SIZE %d  /* floats per sample%s%s */\n", PREFIX,
-                 upper(c, n->storage->name), shape_count(&n->shape) / (n->batched ? p->net->batch : 1),
-                 n->shape.rank > 1 ? ": " : "", n->shape.rank > 1 ? shape_text(c, &n->shape, true) : "");
-    }
-    text_add(t, "#define %s_PARAM_COUNT %lld  /* floats in the flat form, in the order of state_dict */\n", PREFIX,
-             (long long)params_count(p->net));
-    text_add(t, "#define %s_WORKSPACE_BYTES %lld  /* scratch of one call of %s_forward */\n", PREFIX,
-             (long long)p->forward->workspace, p->prefix);
-    if (p->options.train) {
-        int64_t loss = p->loss->workspace, backward = p->backward->workspace;
-        text_add(t, "#define %s_TRAIN_WORKSPACE_BYTES %lld  /* of %s_backward, _accumulate and _loss */\n", PREFIX,
-                 (long long)(loss > backward ? loss : backward), p->prefix);
-    }
-    text_add(t, "#define %s_ALIGNMENT 64  /* bytes, of params and workspace */\n\n", PREFIX);
-}
-
-static void params_struct(Text *t, const Program *p)
-{
-    text_add(t, "typedef struct %s_params {\n", p->prefix);
-    for (int i = 0; i < p->fields; i++)
-        text_add(t, "    float %s[%d];  /* %s%s */\n", p->field[i].name, p->field[i].count,
-                 p->field[i].param->derived ? "folded, " : "", shape_text(p->c, &p->field[i].param->shape, false));
-    if (!p->fields)
-        text_add(t, "    float none;  /* the model has no parameters */\n");
-    text_add(t, "} %s_params;\n\n", p->prefix);
-}
-
-static void train_prototypes(Text *t, const Program *p)
-{
-    const char *n = p->prefix;
-    text_add(t, "/* Writes all parameters in the order of state_dict. */\n"
-                "void %s_unpack(float *flat, const %s_params *params);\n\n", n, n);
-    text_add(t,
-             "/* Mean loss over the batch in training mode; overwrites grad.  params change only in\n"
-             " * running statistics. */\nfloat %s_backward(%s);\n\n", n, arguments(p, BACKWARD));
-    text_add(t, "/* The same, adding to grad: for batches larger than memory. */\n"
-                "float %s_accumulate(%s);\n\n", n,
-             arguments(p, BACKWARD));
-    text_add(t, "/* Mean loss over the batch in inference mode. */\nfloat %s_loss(%s);\n"
-                "\n", n, arguments(p, LOSS));
-    text_add(t,
-             "/* torch.optim.SGD: velocity starts as zeros. */\n"
-             "void %s_sgd(%s_params *params, const %s_params *grad, %s_params *velocity,\n"
-             "    float lr, float momentum, float weight_decay);\n\n", n, n, n, n);
-    text_add(t,
-             "/* torch.optim.Adam: m and v start as zeros, step counts from 1. */\n"
-             "void %s_adam(%s_params *params, const %s_params *grad, %s_params *m, %s_params *v, int step,\n"
-             "    float lr, float beta1, float beta2, float eps, float weight_decay);\n\n", n, n, n, n, n);
-}
-
-static void prototypes(Text *t, const Program *p)
-{
-    const char *n = p->prefix;
-    size_t bytes;
-    if (p->weights && !print_weights_file(p, &bytes))
-        text_add(t, "extern const %s_params %s_weights;\n\n", n, n);
-    else if (p->weights && *p->options.target->cflags)
-        text_add(t, "extern const %s_params %s_weights;  /* contents: the .weights file beside it */\n\n", n, n);
-    text_add(t,
-             "/* From the order of state_dict (%s_PARAM_COUNT floats)%s. */\n"
-             "void %s_pack(%s_params *params, const float *flat);\n\n", upper(p->c, n),
-             p->pack ? "; folds what can be folded" : "", n, n);
-    text_add(t, "/* Initial values: the network file's, else PyTorch's defaults from the seed. */\n"
-             "void %s_init(%s_params *params, uint64_t seed);\n\n", n, n);
-    text_add(t, "void %s_forward(%s);\n\n", n, arguments(p, FORWARD));
-    if (p->options.train)
-        train_prototypes(t, p);
-}
-
-const char *print_header(Program *p)
-{
-    Text t = {.c = p->c};
-    const char *PREFIX = upper(p->c, p->prefix);
-    text_add(&t, "/* %s: generated by cnnc %s from %s.  This file belongs to its user, without conditions. */\n",
-             p->prefix, CNNC_VERSION, base_name(p->net->file));
-    text_add(&t, "#ifndef %s_H\n#define %s_H\n\n#include <stdint.h>\n\n", PREFIX, PREFIX);
-    size_macros(&t, p, PREFIX);
-    text_add(&t, "#ifdef __cplusplus\nextern \"C\" {\n#endif\n\n");
-    params_struct(&t, p);
-    prototypes(&t, p);
-    text_add(&t, "#ifdef __cplusplus\n}\n#endif\n\n#endif\n");
-    return t.data;
 }
 
 /* -- kernels -- */
@@ -350,8 +198,8 @@ static void function(File *file, const Function *f, const char *name, Signature 
     const char **kernels = NEW_ARRAY(p->c, const char *, f->kernels);
     for (int k = 0; k < f->kernels; k++)
         kernels[k] = kernel(file, f, f->kernel[k]);
-    text_add(file->t, "\n%s %s_%s(%s)\n"
-                      "{\n", kind == FORWARD ? "void" : "float", p->prefix, name, arguments(p, kind));
+    print_named(file->t, p, "\n%s @_%s(%s)\n{\n", kind == FORWARD ? "void" : "float", name,
+                print_signature(p, kind));
     mark_unused(file->t, p, f, kind);
     declare_buffers(file->t, p, f);
     for (int k = 0; k < f->kernels; k++)
@@ -365,7 +213,7 @@ static void backward(File *file)
 {
     const Program *p = file->p;
     function(file, p->backward, "accumulate", BACKWARD);
-    text_add(file->t, "\nfloat %s_backward(%s)\n{\n", p->prefix, arguments(p, BACKWARD));
+    print_named(file->t, p, "\nfloat @_backward(%s)\n{\n", print_signature(p, BACKWARD));
     print_clear(file->t, p);
     Text t = {.c = p->c};
     printer_argument_list(&t, 8, "params");
@@ -378,7 +226,7 @@ static void backward(File *file)
     printer_argument_list(&t, 8, "workspace");
     if (p->seeded)
         printer_argument_list(&t, 8, "seed");
-    text_add(file->t, "    return %s_accumulate(%s);\n}\n", p->prefix, t.data);
+    print_named(file->t, p, "    return @_accumulate(%s);\n}\n", t.data);
 }
 
 /* The pack graph's kernels, then the function that calls them: intermediate vectors
@@ -402,15 +250,16 @@ static const char *pack_calls(File *file)
 
 static void head(Text *t, const Program *p, const char *header_name)
 {
-    const Target *target = p->options.target;
+    const char *cflags = p->options.target->cflags;
+    print_named(t, p,
+                "/* @: generated by cnnc %s from %s."
+                "  This file belongs to its user, without conditions.\n *\n"
+                " * Compiles best with:  gcc -std=gnu11 -O3%s%s -c @.c\n */\n"
+                "#include \"%s\"\n\n#include <math.h>\n#include <stddef.h>\n\n",
+                CNNC_VERSION, print_base_name(p->net->file), *cflags ? " " : "", cflags, header_name);
     text_add(t,
-             "/* %s: generated by cnnc %s from %s.  This file belongs to its user, without conditions.\n *\n"
-             " * Compiles best with:  gcc -std=gnu11 -O3%s%s -c %s.c\n */\n",
-             p->prefix, CNNC_VERSION, base_name(p->net->file), *target->cflags ? " " : "", target->cflags, p->prefix);
-    text_add(t, "#include \"%s\"\n\n#include <math.h>\n#include <stddef.h>\n\n", header_name);
-    text_add(t,
-             "#ifdef __cplusplus\n#define CNNC_RESTRICT __restrict\n#else\n#define CNNC_RESTRICT restrict\n"
-             "#endif\n");
+             "#ifdef __cplusplus\n#define CNNC_RESTRICT __restrict\n"
+             "#else\n#define CNNC_RESTRICT restrict\n#endif\n");
 }
 
 /* libtcc gets no include files: every one costs more than the compilation. */
@@ -438,22 +287,22 @@ static void random_functions(Text *t, const Program *p)
 {
     if (!any_seeded(p))
         return;
-    text_add(t,
-             "\n"
-             "/* Counter-based random numbers: Philox4x32-10 (Salmon et al., SC 2011), uniform in [0, 1). */\n"
-             "static float %s_random_unit(uint64_t seed, uint32_t stream, uint32_t counter)\n{\n"
-             "    uint32_t x0 = counter, x1 = stream, x2 = 0, x3 = 0;\n"
-             "    uint32_t key0 = (uint32_t)seed, key1 = (uint32_t)(seed >> 32);\n"
-             "    for (int round = 0; round < 10; round++) {\n"
-             "        const uint64_t a = (uint64_t)x0 * 0xD2511F53u, b = (uint64_t)x2 * 0xCD9E8D57u;\n"
-             "        x0 = (uint32_t)(b >> 32) ^ x1 ^ key0;\n"
-             "        x1 = (uint32_t)b;\n"
-             "        x2 = (uint32_t)(a >> 32) ^ x3 ^ key1;\n"
-             "        x3 = (uint32_t)a;\n"
-             "        key0 += 0x9E3779B9u;\n"
-             "        key1 += 0xBB67AE85u;\n"
-             "    }\n"
-             "    return (float)(int32_t)(x0 >> 8) * (1.0f / 16777216.0f);\n}\n", p->prefix);
+    print_named(t, p,
+                "\n/* Counter-based random numbers: Philox4x32-10 (Salmon et al., SC 2011), uniform in"
+                " [0, 1). */\n"
+                "static float @_random_unit(uint64_t seed, uint32_t stream, uint32_t counter)\n{\n"
+                "    uint32_t x0 = counter, x1 = stream, x2 = 0, x3 = 0;\n"
+                "    uint32_t key0 = (uint32_t)seed, key1 = (uint32_t)(seed >> 32);\n"
+                "    for (int round = 0; round < 10; round++) {\n"
+                "        const uint64_t a = (uint64_t)x0 * 0xD2511F53u, b = (uint64_t)x2 * 0xCD9E8D57u;\n"
+                "        x0 = (uint32_t)(b >> 32) ^ x1 ^ key0;\n"
+                "        x1 = (uint32_t)b;\n"
+                "        x2 = (uint32_t)(a >> 32) ^ x3 ^ key1;\n"
+                "        x3 = (uint32_t)a;\n"
+                "        key0 += 0x9E3779B9u;\n"
+                "        key1 += 0xBB67AE85u;\n"
+                "    }\n"
+                "    return (float)(int32_t)(x0 >> 8) * (1.0f / 16777216.0f);\n}\n");
 }
 
 const char *print_source(Program *p, const char *header_name, PrintKind kind)
@@ -463,7 +312,7 @@ const char *print_source(Program *p, const char *header_name, PrintKind kind)
     File file = {.p = p, .t = &t, .leaves = {.hosted = hosted}};
     if (jit) {
         jit_head(&t);
-        params_struct(&t, p);
+        print_params_struct(&t, p);
     } else {
         head(&t, p, header_name);
     }
@@ -472,7 +321,8 @@ const char *print_source(Program *p, const char *header_name, PrintKind kind)
     random_functions(&t, p);
     print_fields(&t, p);
     print_values(&t, p);
-    const char *weights = jit ? NULL : format(p->c, "%.*s.weights", (int)strlen(header_name) - 2, header_name);
+    const char *weights = jit ? NULL
+                        : format(p->c, "%.*s.weights", (int)strlen(header_name) - 2, header_name);
     print_pack(&t, p, pack_calls(&file), weights);
     function(&file, p->forward, "forward", FORWARD);
     if (p->options.train) {

@@ -1,5 +1,6 @@
-/* What the printer's files share: print.c (the file), print_kernel.c (functions and
- * loops), print_expr.c (expressions). */
+/* What the printer's files share.  print.c is net.c, print_header.c is net.h; a kernel is
+ * print_kernel.c (loops), print_names.c (pointers, bounds), print_expr.c (expressions) and
+ * print_call.c with print_leaf.c (leaves). */
 #ifndef PRINT_H
 #define PRINT_H
 
@@ -37,10 +38,23 @@ typedef struct Printer {
 
 enum { LINE = 100 };                             /* columns that a statement should fit in */
 
+/* print_text.c.  One more argument, on a line of its own where it does not fit. */
+void printer_argument_list(Text *t, int indent, const char *argument);
+/* `text` with the prefix for every @ and the prefix in upper case for every $: names of
+ * one file must not meet another's. */
+void print_prefixed(Text *t, const char *prefix, const char *text);
+/* The same with the model's prefix, then formatted; what is formatted in stays as it is. */
+void print_named(Text *t, const Program *p, const char *text, ...) __attribute__((format(printf, 3, 4)));
+const char *print_upper(Context *c, const char *name);
+const char *print_base_name(const char *path);   /* without its folder */
+
+/* print_header.c.  Argument lists of the functions that the header declares. */
+typedef enum Signature { FORWARD, BACKWARD, LOSS } Signature;
+const char *print_signature(const Program *p, Signature kind);
+void print_params_struct(Text *t, const Program *p);
+
 /* print_names.c.  One indented line, broken before an operator where it is too long. */
 void printer_line(Printer *p, const char *text, ...) __attribute__((format(printf, 2, 3)));
-/* One more argument, on a line of its own where it does not fit. */
-void printer_argument_list(Text *t, int indent, const char *argument);
 const char *printer_argument(Printer *p, const Storage *s);
 const char *printer_type(DType dtype);
 void printer_name_axes(Printer *p);              /* of p->nest */
@@ -75,7 +89,7 @@ void print_leaf_body(Text *t, const char *prefix, const Leaf *leaf, bool is_stat
 void print_leaf_declaration(Text *t, const char *prefix, const Leaf *leaf);
 
 /* print_params.c: where parameters come from. */
-void print_values(Text *t, const Program *p);    /* <prefix>_value: a parameter's element, from flat or seed */
+void print_values(Text *t, const Program *p);    /* @_value: a parameter's element, from flat or seed */
 /* pack, init, literal weights.  calls: fill the derived fields; weights_file: name of
  * the file for large literal weights, NULL to keep them in the text. */
 void print_pack(Text *t, const Program *p, const char *calls, const char *weights_file);

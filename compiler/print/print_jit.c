@@ -16,8 +16,9 @@ static const char *inputs(const Program *p, bool with_loss, const char *array, i
 static void forward(Text *t, const Program *p)
 {
     int next = 0;
-    text_add(t, "\nvoid cnnc_forward(const void *params, void *const *io, void *workspace)\n{\n");
-    text_add(t, "    %s_forward((const %s_params *)params%s", p->prefix, p->prefix, inputs(p, false, "io", &next));
+    print_named(t, p,
+                "\nvoid cnnc_forward(const void *params, void *const *io, void *workspace)\n{\n"
+                "    @_forward((const @_params *)params%s", inputs(p, false, "io", &next));
     for (int i = 0; i < p->outputs; i++)
         text_add(t, ", (float *)io[%d]", next++);
     text_add(t, ", workspace);\n}\n");
@@ -27,46 +28,48 @@ static void backward(Text *t, const Program *p, const char *name)
 {
     int next = 0, grads = 0;
     text_add(t,
-             "\n"
-             "float cnnc_%s(void *params, void *const *in, void *grad, void *const *in_grad, void *workspace,\n"
+             "\nfloat cnnc_%s("
+             "void *params, void *const *in, void *grad, void *const *in_grad, void *workspace,\n"
              "    uint64_t seed)\n{\n", name);
-    text_add(t, "    return %s_%s((%s_params *)params%s, (%s_params *)grad", p->prefix, name, p->prefix,
-             inputs(p, true, "in", &next), p->prefix);
+    print_named(t, p, "    return @_%s((@_params *)params%s, (@_params *)grad", name,
+                inputs(p, true, "in", &next));
     for (int i = 0; p->options.input_grad && i < p->net->inputs; i++)
         if (!p->net->input[i]->loss_only && p->net->input[i]->dtype == F32)
             text_add(t, ", (float *)in_grad[%d]", grads++);
     text_add(t, ", workspace%s);\n}\n", p->seeded ? ", seed" : "");
 }
 
-void print_jit_entries(Text *t, const Program *p)
+static void training(Text *t, const Program *p)
 {
-    const char *n = p->prefix;
     int next = 0;
-    forward(t, p);
-    text_add(t, "\nvoid cnnc_pack(void *params, const float *flat)\n{\n"
-                "    %s_pack((%s_params *)params, flat);\n}\n", n, n);
-    text_add(t, "\nvoid cnnc_init(void *params, uint64_t seed)\n{\n"
-                "    %s_init((%s_params *)params, seed);\n}\n", n, n);
-    if (!p->options.train)
-        return;
-    text_add(t, "\nvoid cnnc_unpack(float *flat, const void *params)\n{\n"
-                "    %s_unpack(flat, (const %s_params *)params);\n}\n",
-             n, n);
+    print_named(t, p,
+                "\nvoid cnnc_unpack(float *flat, const void *params)\n{\n"
+                "    @_unpack(flat, (const @_params *)params);\n}\n");
     backward(t, p, "backward");
     backward(t, p, "accumulate");
-    text_add(t, "\nfloat cnnc_loss(const void *params, void *const *in, void *workspace)\n{\n"
-             "    return %s_loss((const %s_params *)params%s, workspace);\n"
-             "}\n", n, n, inputs(p, true, "in", &next));
-    text_add(t,
-             "\n"
-             "void cnnc_sgd(void *params, const void *grad, void *velocity,\n"
-             "    float lr, float momentum, float weight_decay)\n{\n"
-             "    %s_sgd((%s_params *)params, (const %s_params *)grad, (%s_params *)velocity,\n"
-             "        lr, momentum, weight_decay);\n}\n",
-             n, n, n, n);
-    text_add(t,
-             "\nvoid cnnc_adam(void *params, const void *grad, void *m, void *v, int step,\n"
-             "    float lr, float beta1, float beta2, float eps, float weight_decay)\n{\n"
-             "    %s_adam((%s_params *)params, (const %s_params *)grad, (%s_params *)m, (%s_params *)v, step,\n"
-             "        lr, beta1, beta2, eps, weight_decay);\n}\n", n, n, n, n, n);
+    print_named(t, p,
+                "\nfloat cnnc_loss(const void *params, void *const *in, void *workspace)\n{\n"
+                "    return @_loss((const @_params *)params%s, workspace);\n}\n",
+                inputs(p, true, "in", &next));
+    print_named(t, p,
+                "\nvoid cnnc_sgd(void *params, const void *grad, void *velocity,\n"
+                "    float lr, float momentum, float weight_decay)\n{\n"
+                "    @_sgd((@_params *)params, (const @_params *)grad, (@_params *)velocity,\n"
+                "        lr, momentum, weight_decay);\n}\n"
+                "\nvoid cnnc_adam(void *params, const void *grad, void *m, void *v, int step,\n"
+                "    float lr, float beta1, float beta2, float eps, float weight_decay)\n{\n"
+                "    @_adam((@_params *)params, (const @_params *)grad, (@_params *)m, (@_params *)v, step,\n"
+                "        lr, beta1, beta2, eps, weight_decay);\n}\n");
+}
+
+void print_jit_entries(Text *t, const Program *p)
+{
+    forward(t, p);
+    print_named(t, p,
+                "\nvoid cnnc_pack(void *params, const float *flat)\n{\n"
+                "    @_pack((@_params *)params, flat);\n}\n"
+                "\nvoid cnnc_init(void *params, uint64_t seed)\n{\n"
+                "    @_init((@_params *)params, seed);\n}\n");
+    if (p->options.train)
+        training(t, p);
 }

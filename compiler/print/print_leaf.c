@@ -12,17 +12,10 @@
 
 /* -- geometry -- */
 
-/* `text` with the prefix for every @: names of one file must not meet another's. */
-static void add_named(Text *t, const char *prefix, const char *text)
-{
-    for (const char *at = text; *at; at++)
-        text_add(t, *at == '@' ? "%s" : "%.1s", *at == '@' ? prefix : at);
-}
-
 void print_leaf_types(Text *t, const char *prefix, int lanes, bool bodies)
 {
     Context *c = t->c;
-    add_named(t, prefix,
+    print_prefixed(t, prefix,
               "\n"
               "/* How a leaf walks: loops n0 .. n3 (n1 and n2 come with the call); steps of its operands a, b\n"
               " * along the loops, along the tile (t) and from vector to vector (k); likewise of the addends c\n"
@@ -36,12 +29,12 @@ void print_leaf_types(Text *t, const char *prefix, int lanes, bool bodies)
     if (!bodies)
         return;
     const char *attributes = "aligned(4), may_alias";
-    add_named(t, prefix, format(c,
+    print_prefixed(t, prefix, format(c,
               "\nenum { @_lanes = %d };\n"
               "typedef float @_vec __attribute__((vector_size(%d), %s));\n"
               "typedef int @_mask __attribute__((vector_size(%d), %s));\n\n",
               lanes, lanes * 4, attributes, lanes * 4, attributes));
-    add_named(t, prefix,
+    print_prefixed(t, prefix,
               INLINE " @_vec @_load(const float *from)\n{\n    return *(const @_vec *)from;\n}\n\n"
               INLINE " @_vec @_all(float x)\n{\n    return (@_vec){0} + x;\n}\n\n"
               INLINE " @_vec @_choose(@_mask which, @_vec a, @_vec b)\n{\n"
@@ -77,7 +70,7 @@ void print_leaf_declaration(Text *t, const char *prefix, const Leaf *leaf)
 {
     const char *list = format(t->c, "(%s);\n", arguments);
     text_add(t, "\nvoid cnnc_%s", print_leaf_member(t->c, leaf));
-    add_named(t, prefix, list);
+    print_prefixed(t, prefix, list);
 }
 
 static const char *step(Context *c, int times, const char *name)
@@ -168,7 +161,7 @@ void print_leaf_body(Text *out, const char *prefix, const Leaf *leaf, bool is_st
             text_add(t, "    @_finish(y%s%s, s%d_%d, %s, %s, %s, g);\n", step(c, i, "yt"), step(c, k, "yk"), i, k,
                      addend(c, 'c', i, k), addend(c, 'd', i, k), k == leaf->vectors - 1 ? "g->valid" : "@_lanes");
     text_add(t, "}\n");
-    add_named(out, prefix, text.data);
+    print_prefixed(out, prefix, text.data);
 }
 
 /* -- a geometry's own function -- */
@@ -195,7 +188,7 @@ const char *print_leaf_geometry(Context *c, const char *prefix, bool hosted, con
 {
     const Operand *a = &l->a, *b = &l->b;
     Text t = {.c = c};
-    add_named(&t, prefix, format(c,
+    print_prefixed(&t, prefix, format(c,
                   "(\n"
                   "    float *y, const float *a, const float *b, const float *c, const float *d, const float *ahead,\n"
                   "    int n1, int n2)\n{\n"

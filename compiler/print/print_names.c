@@ -32,16 +32,6 @@ void printer_line(Printer *p, const char *text, ...)
     text_add(&p->text, "%*s%s\n", indent, "", rest);
 }
 
-void printer_argument_list(Text *t, int indent, const char *argument)
-{
-    const char *line = t->length ? strrchr(t->data, '\n') : NULL;
-    size_t used = t->length ? strlen(line ? line : t->data) : 0;
-    if (t->length && used + strlen(argument) > LINE - 8)
-        text_add(t, ",\n%*s%s", indent, "", argument);
-    else
-        text_add(t, "%s%s", t->length ? ", " : "", argument);
-}
-
 /* -- names -- */
 
 static bool taken_by_loops(const Kernel *k, const char *name)

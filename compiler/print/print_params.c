@@ -44,9 +44,9 @@ static void numbers(Text *t, const float *value, int count)
 static void weights_literal(Text *t, const Program *p)
 {
     const float *value = p->weights;
-    text_add(t, "\n#ifdef __GNUC__\n__attribute__((aligned(64)))\n#endif\n"
-                "const %s_params %s_weights = {\n", p->prefix,
-             p->prefix);
+    print_named(t, p,
+                "\n#ifdef __GNUC__\n__attribute__((aligned(64)))\n#endif\n"
+                "const @_params @_weights = {\n");
     for (int i = 0; i < p->fields; i++) {
         text_add(t, "    /* %s */\n    {", p->field[i].name);
         numbers(t, value, p->field[i].count);
@@ -58,13 +58,18 @@ static void weights_literal(Text *t, const Program *p)
 
 static void weights_included(Text *t, const Program *p, const char *file)
 {
-    text_add(t,
-             "\n/* The contents of %s_weights; the assembler looks for the file where -I points, too. */\n"
-             "__asm__(\".pushsection .rodata\\n\"\n        \".balign 64\\n\"\n"
-             "        \".globl %s_weights\\n\"\n        \".type %s_weights, @object\\n\"\n"
-             "        \".size %s_weights, %lld\\n\"\n        \"%s_weights:\\n\"\n"
-             "        \".incbin \\\"%s\\\"\\n\"\n        \".popsection\\n\");\n",
-             p->prefix, p->prefix, p->prefix, p->prefix, (long long)p->params_bytes, p->prefix, file);
+    const char *type = "@object";                /* the assembler's @, not the prefix */
+    print_named(t, p,
+                "\n/* The contents of @_weights; the assembler looks for the file where -I points, too. */\n"
+                "__asm__(\".pushsection .rodata\\n\"\n"
+                "        \".balign 64\\n\"\n"
+                "        \".globl @_weights\\n\"\n"
+                "        \".type @_weights, %s\\n\"\n"
+                "        \".size @_weights, %lld\\n\"\n"
+                "        \"@_weights:\\n\"\n"
+                "        \".incbin \\\"%s\\\"\\n\"\n"
+                "        \".popsection\\n\");\n",
+                type, (long long)p->params_bytes, file);
 }
 
 /* -- values -- */
@@ -75,8 +80,7 @@ static void literal_arrays(Text *t, const Program *p)
         const Param *param = p->net->param[i];
         if (param->init != INIT_LITERAL)
             continue;
-        text_add(t, "\nstatic const float %s_initial_%s[%d] = {\n"
-                    "    ", p->prefix, param->c_name, param->count);
+        print_named(t, p, "\nstatic const float @_initial_%s[%d] = {\n    ", param->c_name, param->count);
         numbers(t, param->literal, param->count);
         text_add(t, "\n};\n");
     }
@@ -90,13 +94,14 @@ void print_values(Text *t, const Program *p)
         return;
     if (!p->weights)
         literal_arrays(t, p);
-    text_add(t,
-             "\n/* Where parameters come from: an array in the order of state_dict, or a seed. */\n"
-             "typedef struct %s_source { const float *flat; uint64_t seed; } %s_source;\n\n"
-             "/* Element i of parameter k. */\n"
-             "static float %s_value(const %s_source *from, int k, int i)\n{\n"
-             "    static const struct { int offset; float constant, bound; const float *literal; } param[%d] = {\n",
-             p->prefix, p->prefix, p->prefix, p->prefix, net->params);
+    print_named(t, p,
+                "\n/* Where parameters come from: an array in the order of state_dict, or a seed. */\n"
+                "typedef struct @_source { const float *flat; uint64_t seed; } @_source;\n\n"
+                "/* Element i of parameter k. */\n"
+                "static float @_value(const @_source *from, int k, int i)\n{\n"
+                "    static const struct {"
+                " int offset; float constant, bound; const float *literal; } param[%d] = {\n",
+                net->params);
     for (int k = 0; k < net->params; k++) {
         const Param *param = net->param[k];
         bool uniform = param->init == INIT_UNIFORM, literal = param->init == INIT_LITERAL && !p->weights;
@@ -111,11 +116,10 @@ void print_values(Text *t, const Program *p)
     if (literals)
         text_add(t, "    if (param[k].literal)\n        return param[k].literal[i];\n");
     if (uniforms)
-        text_add(t,
-                 "    if (param[k].bound > 0.0f)\n"
-                 "        return (2.0f * %s_random_unit(from->seed, (uint32_t)k, (uint32_t)i) - 1.0f) *"
-                 " param[k].bound;\n",
-                 p->prefix);
+        print_named(t, p,
+                    "    if (param[k].bound > 0.0f)\n"
+                    "        return (2.0f * @_random_unit(from->seed, (uint32_t)k, (uint32_t)i) - 1.0f) *"
+                    " param[k].bound;\n");
     text_add(t, "    return param[k].constant;\n}\n");
 }
 
@@ -123,45 +127,43 @@ void print_values(Text *t, const Program *p)
 
 static void take_function(Text *t, const Program *p, const char *calls)
 {
-    text_add(t, "\nstatic void %s_take(%s_params *params, const %s_source *from)\n"
-                "{\n", p->prefix, p->prefix, p->prefix);
+    print_named(t, p, "\nstatic void @_take(@_params *params, const @_source *from)\n{\n");
     if (p->options.train)                        /* the struct is the state_dict */
-        text_add(t,
-                 "    for (int k = 0; k < %d; k++)\n        for (int i = 0; i < %s_field[k].count; i++)\n"
-                 "            %s_at(params, k)[i] = %s_value(from, k, i);\n",
-                 p->fields, p->prefix, p->prefix, p->prefix);
+        print_named(t, p,
+                    "    for (int k = 0; k < %d; k++)\n"
+                    "        for (int i = 0; i < @_field[k].count; i++)\n"
+                    "            @_at(params, k)[i] = @_value(from, k, i);\n", p->fields);
     for (int i = 0; i < p->fields && !p->options.train; i++)
         if (!p->field[i].param->derived)
-            text_add(t, "    for (int i = 0; i < %d; i++)\n        params->%s[i] = %s_value(from, %d, i);\n",
-                     p->field[i].count, p->field[i].name, p->prefix, p->field[i].param->index);
+            print_named(t, p,
+                        "    for (int i = 0; i < %d; i++)\n"
+                        "        params->%s[i] = @_value(from, %d, i);\n",
+                        p->field[i].count, p->field[i].name, p->field[i].param->index);
     text_add(t, "%s}\n", calls);
 }
 
 static void init_body(Text *t, const Program *p, bool in_file)
 {
-    if (p->weights && !(in_file && !native_assembler(p)))
-        text_add(t, "    (void)seed;\n    *params = %s_weights;\n", p->prefix);
-    else if (p->weights)
-        text_add(t, "    /* all zero: the values are in the .weights file, for %s_pack */\n"
-                 "    const %s_source from = {0, seed};\n"
-                 "    %s_take(params, &from);\n", p->prefix, p->prefix, p->prefix);
-    else
-        text_add(t, "    const %s_source from = {0, seed};\n"
-                    "    %s_take(params, &from);\n", p->prefix, p->prefix);
+    if (p->weights && !(in_file && !native_assembler(p))) {
+        print_named(t, p, "    (void)seed;\n    *params = @_weights;\n");
+        return;
+    }
+    if (p->weights)
+        print_named(t, p, "    /* all zero: the values are in the .weights file, for @_pack */\n");
+    print_named(t, p, "    const @_source from = {0, seed};\n    @_take(params, &from);\n");
 }
 
 static void empty_params(Text *t, const Program *p)
 {
-    const char *n = p->prefix;
-    text_add(t, "\nvoid %s_pack(%s_params *params, const float *flat)\n{\n    (void)params;\n"
-                "    (void)flat;\n}\n", n, n);
-    text_add(t, "\nvoid %s_init(%s_params *params, uint64_t seed)\n{\n    (void)params;\n    (void)seed;\n"
-                "}\n", n, n);
+    print_named(t, p,
+                "\nvoid @_pack(@_params *params, const float *flat)\n{\n"
+                "    (void)params;\n    (void)flat;\n}\n"
+                "\nvoid @_init(@_params *params, uint64_t seed)\n{\n"
+                "    (void)params;\n    (void)seed;\n}\n");
 }
 
 void print_pack(Text *t, const Program *p, const char *calls, const char *weights_file)
 {
-    const char *n = p->prefix;
     size_t bytes;
     bool in_file = weights_file && print_weights_file(p, &bytes);
     if (!p->fields) {
@@ -173,10 +175,10 @@ void print_pack(Text *t, const Program *p, const char *calls, const char *weight
     else if (p->weights && !in_file)
         weights_literal(t, p);
     take_function(t, p, calls);
-    text_add(t, "\nvoid %s_pack(%s_params *params, const float *flat)\n{\n"
-                "    const %s_source from = {flat, 0};\n"
-             "    %s_take(params, &from);\n}\n", n, n, n, n);
-    text_add(t, "\nvoid %s_init(%s_params *params, uint64_t seed)\n{\n", n, n);
+    print_named(t, p,
+                "\nvoid @_pack(@_params *params, const float *flat)\n{\n"
+                "    const @_source from = {flat, 0};\n    @_take(params, &from);\n}\n"
+                "\nvoid @_init(@_params *params, uint64_t seed)\n{\n");
     init_body(t, p, in_file);
     text_add(t, "}\n");
 }

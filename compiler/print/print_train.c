@@ -8,70 +8,74 @@ static bool optimised(const Param *p)
 
 void print_fields(Text *t, const Program *p)
 {
-    const char *n = p->prefix;
     if (!p->options.train || !p->fields)
         return;
-    text_add(t,
-             "\n/* The fields of %s_params, in the order of state_dict. */\n"
-             "static const struct { size_t offset; int count, optimised; } %s_field[%d] = {\n", n, n, p->fields);
+    print_named(t, p,
+                "\n/* The fields of @_params, in the order of state_dict. */\n"
+                "static const struct { size_t offset; int count, optimised; } @_field[%d] = {\n", p->fields);
     for (int i = 0; i < p->fields; i++)
-        text_add(t, "    {offsetof(%s_params, %s), %d, %d},\n", n, p->field[i].name, p->field[i].count,
-                 optimised(p->field[i].param));
-    text_add(t,
-             "};\n\nstatic float *%s_at(%s_params *params, int k)\n{\n"
-             "    return (float *)(void *)((char *)params + %s_field[k].offset);\n}\n\n"
-             "static const float *%s_read(const %s_params *params, int k)\n{\n"
-             "    return (const float *)(const void *)((const char *)params + %s_field[k].offset);\n}\n",
-             n, n, n, n, n, n);
+        print_named(t, p, "    {offsetof(@_params, %s), %d, %d},\n", p->field[i].name, p->field[i].count,
+                    optimised(p->field[i].param));
+    print_named(t, p,
+                "};\n\n"
+                "static float *@_at(@_params *params, int k)\n{\n"
+                "    return (float *)(void *)((char *)params + @_field[k].offset);\n}\n\n"
+                "static const float *@_read(const @_params *params, int k)\n{\n"
+                "    return (const float *)(const void *)((const char *)params + @_field[k].offset);\n}\n");
 }
 
 void print_clear(Text *t, const Program *p)
 {
     if (p->fields)
-        text_add(t,
-                 "    for (int k = 0; k < %d; k++)\n        for (int i = 0; i < %s_field[k].count; i++)\n"
-                 "            %s_at(grad, k)[i] = 0.0f;\n", p->fields, p->prefix, p->prefix);
+        print_named(t, p,
+                    "    for (int k = 0; k < %d; k++)\n"
+                    "        for (int i = 0; i < @_field[k].count; i++)\n"
+                    "            @_at(grad, k)[i] = 0.0f;\n", p->fields);
 }
 
 static void unpack(Text *t, const Program *p)
 {
-    const char *n = p->prefix;
-    text_add(t, "\nvoid %s_unpack(float *flat, const %s_params *params)\n{\n", n, n);
+    print_named(t, p, "\nvoid @_unpack(float *flat, const @_params *params)\n{\n");
     if (p->fields)
-        text_add(t,
-                 "    for (int k = 0; k < %d; k++)\n        for (int i = 0; i < %s_field[k].count; i++)\n"
-                 "            *flat++ = %s_read(params, k)[i];\n}\n", p->fields, n, n);
+        print_named(t, p,
+                    "    for (int k = 0; k < %d; k++)\n"
+                    "        for (int i = 0; i < @_field[k].count; i++)\n"
+                    "            *flat++ = @_read(params, k)[i];\n}\n", p->fields);
     else
         text_add(t, "    (void)flat, (void)params;\n}\n");
 }
 
-/* The loop over the elements of all fields that optimisers change; body: its
- * statements, which know param, grad and i. */
+/* The loop over the elements of all fields that optimisers change.  states: a template
+ * that declares what the optimiser remembers of field k; body: its statements, which
+ * know param, d (the gradient with its decay) and i. */
 static void optimiser(Text *t, const Program *p, const char *states, const char *body)
 {
-    const char *n = p->prefix;
-    text_add(t,
-             "    for (int k = 0; k < %d; k++) {\n        if (!%s_field[k].optimised)\n"
-             "            continue;\n"
-             "        float *const param = %s_at(params, k);\n"
-             "        const float *const g = %s_read(grad, k);\n%s"
-             "        for (int i = 0; i < %s_field[k].count; i++) {\n"
-             "            const float d = g[i] + weight_decay * param[i];\n%s        }\n    }\n}\n",
-             p->fields, n, n, n, states, n, body);
+    print_named(t, p,
+                "    for (int k = 0; k < %d; k++) {\n"
+                "        if (!@_field[k].optimised)\n"
+                "            continue;\n"
+                "        float *const param = @_at(params, k);\n"
+                "        const float *const g = @_read(grad, k);\n", p->fields);
+    print_prefixed(t, p->prefix, states);
+    print_named(t, p,
+                "        for (int i = 0; i < @_field[k].count; i++) {\n"
+                "            const float d = g[i] + weight_decay * param[i];\n"
+                "%s        }\n    }\n}\n", body);
 }
 
 static void sgd(Text *t, const Program *p)
 {
-    const char *n = p->prefix;
-    text_add(t,
-             "\nvoid %s_sgd(%s_params *params, const %s_params *grad, %s_params *velocity,\n"
-             "    float lr, float momentum, float weight_decay)\n{\n", n, n, n, n);
+    print_named(t, p,
+                "\nvoid @_sgd(@_params *params, const @_params *grad, @_params *velocity,\n"
+                "    float lr, float momentum, float weight_decay)\n{\n");
     if (!p->fields) {
-        text_add(t, "    (void)params, (void)grad, (void)velocity, (void)lr, (void)momentum, (void)weight_decay;\n}\n");
+        text_add(t,
+                 "    (void)params, (void)grad, (void)velocity, (void)lr, (void)momentum,"
+                 " (void)weight_decay;\n}\n");
         return;
     }
     const char *velocity = FAULT(p->c, FAULT_MOMENTUM) ? "d" : "momentum * v[i] + d";
-    optimiser(t, p, format(p->c, "        float *const v = %s_at(velocity, k);\n", n),
+    optimiser(t, p, "        float *const v = @_at(velocity, k);\n",
               format(p->c, "            v[i] = %s;\n            param[i] -= lr * v[i];\n", velocity));
 }
 
@@ -79,11 +83,9 @@ static void sgd(Text *t, const Program *p)
  * step size and the root as PyTorch does. */
 static void adam(Text *t, const Program *p)
 {
-    const char *n = p->prefix;
-    text_add(t,
-             "\n"
-             "void %s_adam(%s_params *params, const %s_params *grad, %s_params *m, %s_params *v, int step,\n"
-             "    float lr, float beta1, float beta2, float eps, float weight_decay)\n{\n", n, n, n, n, n);
+    print_named(t, p,
+                "\nvoid @_adam(@_params *params, const @_params *grad, @_params *m, @_params *v, int step,\n"
+                "    float lr, float beta1, float beta2, float eps, float weight_decay)\n{\n");
     if (!p->fields) {
         text_add(t,
                  "    (void)params, (void)grad, (void)m, (void)v, (void)step, (void)lr;\n"
@@ -93,8 +95,7 @@ static void adam(Text *t, const Program *p)
     text_add(t,
              "    const float step_size = (float)((double)lr / (1.0 - pow((double)beta1, (double)step)));\n"
              "    const float root = (float)sqrt(1.0 - pow((double)beta2, (double)step));\n");
-    optimiser(t, p,
-              format(p->c, "        float *const mean = %s_at(m, k), *const square = %s_at(v, k);\n", n, n),
+    optimiser(t, p, "        float *const mean = @_at(m, k), *const square = @_at(v, k);\n",
               "            mean[i] = beta1 * mean[i] + (1.0f - beta1) * d;\n"
               "            square[i] = beta2 * square[i] + (1.0f - beta2) * d * d;\n"
               "            param[i] -= step_size * mean[i] / (sqrtf(square[i]) / root + eps);\n");
