@@ -162,8 +162,8 @@ Code *code_new(Program *p)
 Code *code_open(Program *p, Jit jit)
 {
     if (jit != JIT_EVAL && !target_runs(p->options.target))
-        fail(p->c, STATUS_INPUT, "target %s: this machine has the instructions of %s only", p->options.target->name,
-             target_level(target_find("native"))->name);
+        fail(p->c, STATUS_INPUT, "target %s: this machine has the instructions of %s only",
+             p->options.target->name, target_level(target_find("native"))->name);
     Code *code = code_new(p);
     backends[jit].open(code);
     return code;

@@ -307,7 +307,8 @@ static int model_lua_fit(lua_State *L)
     lua_getfield(L, 3, "optimizer");
     const Optimizer *optimizer = luaL_testudata(L, -1, OPTIMIZER);
     if (!optimizer)
-        return luaL_error(L, "fit: optimizer: found a %s, expected sgd {...} or adam {...}", luaL_typename(L, -1));
+        return luaL_error(L, "fit: optimizer: found a %s, expected sgd {...} or adam {...}",
+                          luaL_typename(L, -1));
     a.fit.optimizer = *optimizer;
     guarded(L, a.m->c, fit, &a);
     lua_pushnumber(L, a.result);

@@ -5,9 +5,9 @@
  *     dL/dx  =  D(h)  +  O(h^2)  =  (4 D(h) - D(2h)) / 3  +  O(h^4)
  *
  * besides the rounding of L, divided by h.  Which h balances the errors depends on the
- * curvature, so a few are tried; a wrong gradient agrees at none of them.  Where a ReLU or a maximum has a tie within
- * h of x, the slopes to both sides differ and the derivative is not defined: such a
- * point is left out. */
+ * curvature, so a few are tried; a wrong gradient agrees at none of them.  Where a ReLU
+ * or a maximum has a tie within h of x, the slopes to both sides differ and the
+ * derivative is not defined: such a point is left out. */
 #include "runtime.h"
 
 #include <float.h>

@@ -118,8 +118,9 @@ static void check_emitted(Output *out)
         return;
     fflush(out->emit);
     if (!out->emitted_length)
-        fail(out->c, STATUS_USAGE, "--emit ir:%s: this network does not go through such a pass: expected select, "
-             "mode, autodiff (with --train), expand, fold, hoist (without --train) or fuse", o->emit_after);
+        fail(out->c, STATUS_USAGE, "--emit ir:%s: this network does not go through such a pass: expected "
+             "select, mode, autodiff (with --train), expand, fold, hoist (without --train) or fuse",
+             o->emit_after);
 }
 
 static void make_output(void *argument)

@@ -149,7 +149,8 @@ static void prepare_outputs(Predict *p)
     for (int i = 0; i < program->outputs; i++)
         for (int k = 0; k < i && p->out_file[i]; k++)
             if (p->out_file[k] && !strcmp(p->out_file[i], p->out_file[k]) && strcmp(p->out_file[i], "-"))
-                fail(c, STATUS_USAGE, "--output %s: given for %s and for %s", p->out_file[i], name[k], name[i]);
+                fail(c, STATUS_USAGE, "--output %s: given for %s and for %s", p->out_file[i], name[k],
+                     name[i]);
 }
 
 static void write_outputs(void *argument)

@@ -37,8 +37,8 @@ static Run cnnc(const char *arguments)
     size_t length = 0;
     for (const char *at = arguments; *at; at++) {
         bool stands = !strncmp(at, "FOLDER", 6);
-        length += (size_t)snprintf(line + length, sizeof line - length, "%.*s", stands ? (int)strlen(folder) : 1,
-                                   stands ? folder : at);
+        length += (size_t)snprintf(line + length, sizeof line - length, "%.*s",
+                                   stands ? (int)strlen(folder) : 1, stands ? folder : at);
         ck_assert_uint_lt(length, sizeof line);
         at += stands ? 5 : 0;
     }

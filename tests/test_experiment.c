@@ -217,7 +217,8 @@ START_TEST(valgrind_finds_nothing)
     put(in_folder("net.lua"), NET, strlen(NET));
     put(in_folder("script.lua"), script, strlen(script));
     Run r = run("valgrind -q --error-exitcode=9 --leak-check=full --show-leak-kinds=all "
-                "--errors-for-leak-kinds=all build/cnnc run %s %s", in_folder("script.lua"), in_folder("net.lua"));
+                "--errors-for-leak-kinds=all build/cnnc run %s %s",
+                in_folder("script.lua"), in_folder("net.lua"));
     ck_assert_msg(r.status == 0 && !*r.err, "status %d: %s", r.status, r.err);
     run_free(&r);
 }

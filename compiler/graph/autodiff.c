@@ -87,8 +87,8 @@ static void add_gradient_roots(Graph *g, Node *const *gradient, int nodes, Wante
     for (int i = 0; i < g->inputs; i++) {
         Input *in = g->input[i];
         if (wanted.inputs && in->dtype == F32 && !in->loss_only)
-            root_add(g, (Root){.kind = ROOT_INPUT_GRAD, .node = of_input[i] ? of_input[i] : zeros(g, &in->shape),
-                               .input = in});
+            root_add(g, (Root){.kind = ROOT_INPUT_GRAD, .input = in,
+                               .node = of_input[i] ? of_input[i] : zeros(g, &in->shape)});
     }
 }
 

@@ -57,7 +57,7 @@ static Graph *land(Graph *old)
 typedef struct Readers {
     Node **first;             /* by node: one of its readers */
     bool *rooted;             /* by node: a root, or read by an alias */
-    bool *windowed;           /* by node: activations that a reduction reads more than once or past the edge */
+    bool *windowed;           /* by node: activations that a reduction reads repeatedly or past the edge */
 } Readers;
 
 static Readers count_readers(Graph *g)
@@ -131,7 +131,8 @@ static void join_parts(const Readers *r, Node *n)
         int dim;
         n->op->part(n, k, &dim);
         bool stored = !in->inlined && !(in->op->traits & (OP_LEAF | OP_ALIAS)) && !r->rooted[in->id];
-        if (stored && !in->joined && times_read(n, in) == 1 && (dim < n->shape.rank - 1 || n->shape.rank == 2))
+        bool outer = dim < n->shape.rank - 1 || n->shape.rank == 2;
+        if (stored && !in->joined && times_read(n, in) == 1 && outer)
             in->joined = n;
     }
 }

@@ -266,8 +266,8 @@ void graph_check(const Graph *g, const char *pass)
                 fail(g->c, STATUS_FAULT, "%s: input %d of node %d (%s) does not precede it", pass, k, i,
                      n->op->name);
             if ((n->op->traits & OP_POINTWISE) && !shape_equal(&n->shape, &n->in[k]->shape))
-                fail(g->c, STATUS_FAULT, "%s: node %d (%s): operand %d is %s, not %s", pass, i, n->op->name, k,
-                     shape_text(g->c, &n->in[k]->shape, false), shape_text(g->c, &n->shape, false));
+                fail(g->c, STATUS_FAULT, "%s: node %d (%s): operand %d is %s, not %s", pass, i, n->op->name,
+                     k, shape_text(g->c, &n->in[k]->shape, false), shape_text(g->c, &n->shape, false));
         }
     }
     for (int r = 0; r < g->roots; r++)

@@ -282,7 +282,8 @@ const Op *op_input(void), *op_param(void), *op_scalar(void);
 /* Builders that passes outside ops/ need. */
 Node *build_add(Graph *g, Node *a, Node *b);         /* equal shapes */
 Node *build_copy(Graph *g, Node *x);                 /* a second home for a value */
-Node *build_broadcast(Graph *g, Node *x, const Shape *shape, bool batched);  /* NumPy, right-aligned behind the batch */
+/* As NumPy, right-aligned behind the batch. */
+Node *build_broadcast(Graph *g, Node *x, const Shape *shape, bool batched);
 
 /* When n is a multiplication by (an addition of) one number per channel made of
  * parameters alone: that vector, and in *rest the other operand; otherwise NULL. */

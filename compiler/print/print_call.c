@@ -38,7 +38,9 @@ static const char *operand_start(Printer *p, const Loop *l, const Operand *o)
     const char *offset = print_affine(p, &address, address.constant);
     memcpy(p->axis, saved, sizeof saved);
     const char *name = printer_argument(p, o->node->storage);
-    return !strcmp(offset, "0") ? name : format(p->c, strpbrk(offset, "+-") ? "%s + (%s)" : "%s + %s", name, offset);
+    if (!strcmp(offset, "0"))
+        return name;
+    return format(p->c, strpbrk(offset, "+-") ? "%s + (%s)" : "%s + %s", name, offset);
 }
 
 static const char *loop_count(Printer *p, const Loop *l, int i)
@@ -55,8 +57,8 @@ static const char *loop_count(Printer *p, const Loop *l, int i)
 void print_leaf_call(Printer *p, const Loop *l)
 {
     const Leaf *leaf = l->leaf;
-    printer_line(p, "%s(%s, %s, %s, %s, %s, %s, %s, %s);", leaf_name(p, leaf), operand_start(p, l, &leaf->y),
-                 operand_start(p, l, &leaf->a), operand_start(p, l, &leaf->b), operand_start(p, l, &leaf->bias),
-                 operand_start(p, l, &leaf->add), operand_start(p, l, &leaf->ahead),
-                 loop_count(p, l, 1), loop_count(p, l, 2));
+    printer_line(p, "%s(%s, %s, %s, %s, %s, %s, %s, %s);", leaf_name(p, leaf),
+                 operand_start(p, l, &leaf->y), operand_start(p, l, &leaf->a), operand_start(p, l, &leaf->b),
+                 operand_start(p, l, &leaf->bias), operand_start(p, l, &leaf->add),
+                 operand_start(p, l, &leaf->ahead), loop_count(p, l, 1), loop_count(p, l, 2));
 }

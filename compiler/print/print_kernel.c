@@ -27,7 +27,8 @@ static bool print_copy(Printer *p, const Loop *l)
     at.constant += l->begin, at.coef[l->axis] = 0;
     printer_line(p, "memcpy(%s + (%s), %s + (%s), %d * sizeof(float));",
                  printer_argument(p, store->store.node->storage), print_affine(p, &to, to.constant),
-                 printer_argument(p, from->load.node->storage), print_affine(p, &at, at.constant), l->end - l->begin);
+                 printer_argument(p, from->load.node->storage), print_affine(p, &at, at.constant),
+                 l->end - l->begin);
     return true;
 }
 

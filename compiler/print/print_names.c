@@ -212,7 +212,8 @@ void printer_declare_pointers(Printer *p, const bool *known, int axis, const Loo
         const char *offset = print_affine(p, &group->address, group->address.constant);
         bool sum = strpbrk(offset, "+-") != NULL;   /* one offset: nothing in between leaves the array */
         printer_line(p, "%s%s *const %s = %s + %s%s%s;", writes ? "" : "const ",
-                     printer_type(group->storage->dtype), name, argument, sum ? "(" : "", offset, sum ? ")" : "");
+                     printer_type(group->storage->dtype), name, argument,
+                     sum ? "(" : "", offset, sum ? ")" : "");
         PUSH(p->c, p->pointer, p->pointers) = (Pointer){group->storage, group->address, name, p->depth};
     }
 }

@@ -109,7 +109,8 @@ static void clip_lanes(Schedule *s)
         index.coef[i] = 1;
         add_clip(s, &index, axis->whole);
         s->clip[s->clips - 1].axis = i;
-        nest->store.node->storage->clear |= !axis->reduce && layout_packed(&nest->store.node->storage->layout);
+        Storage *to = nest->store.node->storage;
+        to->clear |= !axis->reduce && layout_packed(&to->layout);
     }
 }
 
@@ -146,8 +147,8 @@ static void collapse(Schedule *s)
         int inner = i + 1;
         while (inner < nest->axes && nest->axis[inner].extent == 1)
             inner++;                             /* an axis of one element is no loop */
-        if (inner == nest->axes || nest->axis[i].extent == 1 || has_vectors(nest, i) || has_vectors(nest, inner) ||
-            nest->axis[i].reduce != nest->axis[inner].reduce)
+        if (inner == nest->axes || nest->axis[i].extent == 1 || has_vectors(nest, i) ||
+            has_vectors(nest, inner) || nest->axis[i].reduce != nest->axis[inner].reduce)
             continue;
         Merge m = {i, inner, nest->axis[inner].extent, true};
         check_affine(&m, &nest->store.address);

@@ -9,7 +9,8 @@ int main(void)
 {
     static float image[NET_IMAGE_SIZE], target[NET_TARGET_SIZE], y[NET_FILTER_SIZE];
     static float kernel_grad[NET_PARAM_COUNT], image_grad[NET_IMAGE_SIZE];
-    static _Alignas(NET_ALIGNMENT) unsigned char workspace[NET_WORKSPACE_BYTES + NET_TRAIN_WORKSPACE_BYTES + 1];
+    static _Alignas(NET_ALIGNMENT)
+        unsigned char workspace[NET_WORKSPACE_BYTES + NET_TRAIN_WORKSPACE_BYTES + 1];
     static net_params params, grad;
     if (fread(image, sizeof image, 1, stdin) != 1 || fread(target, sizeof target, 1, stdin) != 1)
         return 1;
