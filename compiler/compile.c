@@ -23,11 +23,6 @@ static Graph *after(const Build *b, const char *pass, Graph *g)
     return g;
 }
 
-static Node *copy(Rewrite *r, Node *old, Node **in)
-{
-    return node_copy(r, old, in);
-}
-
 static Graph *select_roots(Graph *g, RootKind kind)
 {
     Graph selected = *g;
@@ -36,7 +31,7 @@ static Graph *select_roots(Graph *g, RootKind kind)
     for (int i = 0; i < g->roots; i++)
         if (g->root[i].kind == kind)
             root_add(&selected, g->root[i]);
-    return graph_rewrite(&selected, copy, NULL);
+    return graph_rewrite(&selected, node_copy, NULL);
 }
 
 /* The second half of the way: a graph of primitive operations becomes loops in a

@@ -24,14 +24,9 @@ static bool needs_copy(const Root *root, const Landing *l)
            (!readable && (l->readers[root->node->id] > 0 || l->roots[root->node->id] > 1));
 }
 
-static Node *copy(Rewrite *r, Node *old, Node **in)
-{
-    return node_copy(r, old, in);
-}
-
 static Graph *land(Graph *old)
 {
-    Graph *g = graph_rewrite(old, copy, NULL);
+    Graph *g = graph_rewrite(old, node_copy, NULL);
     Landing l = {NEW_ARRAY(g->c, int, g->nodes + 1), NEW_ARRAY(g->c, int, g->nodes + 1),
                  NEW_ARRAY(g->c, bool, g->nodes + 1)};
     for (int i = 0; i < g->nodes; i++)

@@ -79,11 +79,6 @@ static Node *visit(Rewrite *r, Node *old, Node **in)
     return h->derived[old->id] ? param_leaf(r->to, h->derived[old->id]) : node_copy(r, old, in);
 }
 
-static Node *copy(Rewrite *r, Node *old, Node **in)
-{
-    return node_copy(r, old, in);
-}
-
 Graph *hoist(Graph *g, Graph **pack)
 {
     Hoist h = {find_constant(g), NEW_ARRAY(g->c, Param *, g->nodes + 1)};
@@ -101,6 +96,6 @@ Graph *hoist(Graph *g, Graph **pack)
             root_add(&derived, (Root){.kind = ROOT_DERIVED, .node = value, .param = p});
         }
     }
-    *pack = graph_rewrite(&derived, copy, NULL);
+    *pack = graph_rewrite(&derived, node_copy, NULL);
     return graph_rewrite(g, visit, &h);
 }

@@ -22,7 +22,8 @@ void affine_range(const Affine *a, const Nest *nest, int *low, int *high)
     for (int i = 0; i < nest->axes; i++) {
         const Axis *axis = &nest->axis[i];
         int reach = a->coef[i] * (axis->extent - 1);
-        if (axis->lanes && a->coef[axis->outer] == a->coef[i] * axis->lanes)   /* the last block's rest is nowhere */
+        bool blocks = axis->lanes && a->coef[axis->outer] == a->coef[i] * axis->lanes;
+        if (blocks)                              /* the last block's rest is nowhere */
             reach -= a->coef[i] * (nest->axis[axis->outer].extent * axis->lanes - axis->whole);
         *(reach < 0 ? low : high) += reach;
     }

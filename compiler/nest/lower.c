@@ -195,8 +195,8 @@ int nest_split(Nest *nest, int axis, int lanes)
         __builtin_trap();
     int extent = nest->axis[axis].extent;
     Split s = {axis, nest->axes++, lanes};
-    nest->axis[s.inner] = (Axis){.name = "lane", .extent = lanes, .reduce = nest->axis[axis].reduce, .lanes = lanes,
-                                 .outer = axis, .whole = extent};
+    nest->axis[s.inner] = (Axis){.name = "lane", .extent = lanes, .reduce = nest->axis[axis].reduce,
+                                 .lanes = lanes, .outer = axis, .whole = extent};
     nest->axis[axis].extent = (extent + lanes - 1) / lanes;
     nest_affines(nest, split_affine, &s);
     return s.inner;

@@ -45,7 +45,6 @@ typedef struct Axis {
     int outer, whole;         /* ... this axis, which had this extent */
 } Axis;
 
-enum { MAX_ACCS = 2 };
 typedef enum ReduceKind { REDUCE_SUM, REDUCE_MAX, REDUCE_ARGMAX } ReduceKind;
 
 typedef struct Store {

@@ -105,7 +105,8 @@ static int64_t lowest_offset(const Function *f, Storage *const *placed, int coun
         moved = false;
         for (int i = 0; i < count; i++) {
             const Storage *p = placed[i];
-            if (alive_together(f, p, s) && offset < p->offset + bytes_of(p) && p->offset < offset + bytes_of(s)) {
+            bool meet = offset < p->offset + bytes_of(p) && p->offset < offset + bytes_of(s);
+            if (meet && alive_together(f, p, s)) {
                 offset = p->offset + bytes_of(p);
                 moved = true;
             }

@@ -17,9 +17,9 @@ void print_leaf_types(Text *t, const char *prefix, int lanes, bool bodies)
     Context *c = t->c;
     print_prefixed(t, prefix,
               "\n"
-              "/* How a leaf walks: loops n0 .. n3 (n1 and n2 come with the call); steps of its operands a, b\n"
-              " * along the loops, along the tile (t) and from vector to vector (k); likewise of the addends c\n"
-              " * and d and the result y; what happens to the sum. */\n"
+              "/* How a leaf walks: loops n0 .. n3 (n1 and n2 come with the call); steps of its operands\n"
+              " * a, b along the loops, along the tile (t) and from vector to vector (k); likewise of the\n"
+              " * addends c and d and the result y; what happens to the sum. */\n"
               "typedef struct @_leaf {\n"
               "    int n0, n3, a0, a1, a2, a3, b0, b1, b2, b3;\n"
               "    int at, ak, bt, bk, ct, ck, dt, dk, yt, yk;\n"
@@ -75,7 +75,9 @@ void print_leaf_declaration(Text *t, const char *prefix, const Leaf *leaf)
 
 static const char *step(Context *c, int times, const char *name)
 {
-    return times == 0 ? "" : times == 1 ? format(c, " + g->%s", name) : format(c, " + %d * g->%s", times, name);
+    if (times < 2)
+        return times ? format(c, " + g->%s", name) : "";
+    return format(c, " + %d * g->%s", times, name);
 }
 
 /* The operand that moves along the tile: numbers that share a vector, else vectors. */
@@ -121,8 +123,11 @@ static void print_step(Text *t, const Leaf *leaf)
 /* An addend's place for one accumulator; there may be none. */
 static const char *addend(Context *c, char name, int tile, int vector)
 {
-    const char *along = step(c, tile, format(c, "%ct", name)), *across = step(c, vector, format(c, "%ck", name));
-    return *along || *across ? format(c, "%c ? %c%s%s : 0", name, name, along, across) : format(c, "%c", name);
+    const char *along = step(c, tile, format(c, "%ct", name));
+    const char *across = step(c, vector, format(c, "%ck", name));
+    if (!*along && !*across)
+        return format(c, "%c", name);
+    return format(c, "%c ? %c%s%s : 0", name, name, along, across);
 }
 
 void print_leaf_body(Text *out, const char *prefix, const Leaf *leaf, bool is_static)
@@ -137,7 +142,8 @@ void print_leaf_body(Text *out, const char *prefix, const Leaf *leaf, bool is_st
         text_add(t, "    (void)b;\n");
     for (int i = 0; i < leaf->tile; i++)
         for (int k = 0; k < leaf->vectors; k++)
-            text_add(t, "%ss%d_%d = %s%s", k ? ", " : "    @_vec ", i, k, start, k == leaf->vectors - 1 ? ";\n" : "");
+            text_add(t, "%ss%d_%d = %s%s", k ? ", " : "    @_vec ", i, k, start,
+                     k == leaf->vectors - 1 ? ";\n" : "");
     text_add(t,
              "    for (int i0 = 0; i0 < g->n0; i0++)\n"
              "        for (int i1 = 0; i1 < n1; i1++)\n"
@@ -158,8 +164,9 @@ void print_leaf_body(Text *out, const char *prefix, const Leaf *leaf, bool is_st
     text_add(t, "                }\n            }\n");
     for (int i = 0; i < leaf->tile; i++)
         for (int k = 0; k < leaf->vectors; k++)
-            text_add(t, "    @_finish(y%s%s, s%d_%d, %s, %s, %s, g);\n", step(c, i, "yt"), step(c, k, "yk"), i, k,
-                     addend(c, 'c', i, k), addend(c, 'd', i, k), k == leaf->vectors - 1 ? "g->valid" : "@_lanes");
+            text_add(t, "    @_finish(y%s%s, s%d_%d, %s, %s, %s, g);\n", step(c, i, "yt"), step(c, k, "yk"),
+                     i, k, addend(c, 'c', i, k), addend(c, 'd', i, k),
+                     k == leaf->vectors - 1 ? "g->valid" : "@_lanes");
     text_add(t, "}\n");
     print_prefixed(out, prefix, text.data);
 }
@@ -190,16 +197,17 @@ const char *print_leaf_geometry(Context *c, const char *prefix, bool hosted, con
     Text t = {.c = c};
     print_prefixed(&t, prefix, format(c,
                   "(\n"
-                  "    float *y, const float *a, const float *b, const float *c, const float *d, const float *ahead,\n"
-                  "    int n1, int n2)\n{\n"
+                  "    float *y, const float *a, const float *b, const float *c, const float *d,"
+                  " const float *ahead,\n    int n1, int n2)\n{\n"
                   "    static const @_leaf g = {\n"
                   "        %d, %d, %d, %d, %d, %d, %d, %d, %d, %d,\n"
                   "        %d, %d, %d, %d, %d, %d, %d, %d, %d, %d,\n"
                   "        %d, %d, %d, %d, %s, %s, %s};\n"
                   "%s    %s_%s(y, a, %s, %s, %s, %s, %s, %s, &g);\n}\n",
-                  l->count[0], l->count[3], a->step[0], a->step[1], a->step[2], a->step[3], b->step[0], b->step[1],
-                  b->step[2], b->step[3], a->t, a->k, b->t, b->k, l->bias.t, l->bias.k, l->add.t, l->add.k, l->y.t,
-                  l->y.k, l->bias.vector, l->add.vector, l->valid, l->ahead_lines,
+                  l->count[0], l->count[3], a->step[0], a->step[1], a->step[2], a->step[3],
+                  b->step[0], b->step[1], b->step[2], b->step[3],
+                  a->t, a->k, b->t, b->k, l->bias.t, l->bias.k, l->add.t, l->add.k, l->y.t, l->y.k,
+                  l->bias.vector, l->add.vector, l->valid, l->ahead_lines,
                   print_float(c, (double)l->scale),
                   limit(c, l->low), limit(c, l->high), unused_arguments(c, l), hosted ? "cnnc" : prefix,
                   print_leaf_member(c, l), b->node ? "b" : "0",
@@ -216,7 +224,8 @@ enum { FAMILY_TILE = 14, FAMILY_VECTORS = 4, FAMILY_STRIDE = 2 };
 int print_leaf_stride(const Leaf *l)
 {
     int along = shares(l) ? l->b.t : l->a.t, stride = along / l->lanes;
-    bool steps = l->a.step[3] == l->lanes && (l->kind != LEAF_FMA || l->b.step[3] == (shares(l) ? 1 : l->lanes));
+    bool b_steps = l->kind != LEAF_FMA || l->b.step[3] == (shares(l) ? 1 : l->lanes);
+    bool steps = l->a.step[3] == l->lanes && b_steps;
     return steps && along % l->lanes == 0 && stride <= FAMILY_STRIDE ? stride : 0;
 }
 

@@ -85,7 +85,8 @@ static bool tiles_along(const Schedule *s, int axis)
     const Leaf *leaf = &s->leaf;
     if (axis == s->nest->lane || axis == s->vector_axis)
         return false;
-    return leaf->kind != LEAF_FMA || leaf->b.vector || (leaf->b.address.coef[axis] && !leaf->a.address.coef[axis]);
+    bool shares = leaf->kind == LEAF_FMA && !leaf->b.vector;
+    return !shares || (leaf->b.address.coef[axis] && !leaf->a.address.coef[axis]);
 }
 
 static void choose_axes(Schedule *s)
@@ -231,8 +232,8 @@ static void append_leaf(Schedule *s, Loop ***tail, int tile, int vectors, bool l
 static void build_axes(Schedule *s, Loop ***tail, int depth, int tile, int vectors, bool last);
 
 /* The axis from begin to end in steps, which must divide it. */
-static void build_steps(Schedule *s, Loop ***tail, int depth, int begin, int end, int step, int tile, int vectors,
-                        bool last)
+static void build_steps(Schedule *s, Loop ***tail, int depth, int begin, int end, int step, int tile,
+                        int vectors, bool last)
 {
     if (begin == end)
         return;
@@ -255,7 +256,8 @@ static void build_vectors(Schedule *s, Loop ***tail, int depth, int tile)
 }
 
 /* `big` tiles first, then tiles one smaller: together they are the whole. */
-static void build_tiles(Schedule *s, Loop ***tail, int depth, int begin, int end, int tile, int vectors, bool last)
+static void build_tiles(Schedule *s, Loop ***tail, int depth, int begin, int end, int tile, int vectors,
+                        bool last)
 {
     int extent = end - begin;
     if (extent <= 0)
