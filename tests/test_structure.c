@@ -70,7 +70,7 @@ static void check_length(const char *file, int number, const char *line, void *u
 {
     (void)user;
     ck_assert_msg(number <= 600, "%s: more than 600 lines", file);
-    ck_assert_msg(strlen(line) <= 120, "%s:%d: %zu columns", file, number, strlen(line));
+    ck_assert_msg(strlen(line) <= 110, "%s:%d: %zu columns", file, number, strlen(line));
     size_t length = strlen(line);
     ck_assert_msg(!length || !isspace((unsigned char)line[length - 1]), "%s:%d: blanks at the end", file,
                   number);
