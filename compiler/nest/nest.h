@@ -219,6 +219,9 @@ struct Leaf {
     int stride;
 };
 
+/* Whether b gives numbers that meet all lanes of a: tiles then share a's vectors. */
+bool leaf_shares(const Leaf *leaf);          /* tile.c */
+
 /* A statement.  Unrolled and tiled axis values are already in the expressions. */
 struct Loop {
     LoopKind kind;

@@ -80,16 +80,11 @@ static const char *step(Context *c, int times, const char *name)
     return format(c, " + %d * g->%s", times, name);
 }
 
-/* The operand that moves along the tile: numbers that share a vector, else vectors. */
-static bool shares(const Leaf *leaf)
-{
-    return leaf->kind == LEAF_FMA && !leaf->b.vector;
-}
-
+/* Along the tile: numbers of b that share a vector, else vectors of a. */
 static const char *tile_step(Context *c, const Leaf *leaf, int times)
 {
     if (!leaf->stride || !times)
-        return step(c, times, shares(leaf) ? "bt" : "at");
+        return step(c, times, leaf_shares(leaf) ? "bt" : "at");
     return format(c, " + %d", times * leaf->stride * leaf->lanes);
 }
 
@@ -97,7 +92,7 @@ static const char *tile_step(Context *c, const Leaf *leaf, int times)
 static void print_step(Text *t, const Leaf *leaf)
 {
     Context *c = t->c;
-    bool scalar = shares(leaf);
+    bool scalar = leaf_shares(leaf);
     const char *in = "                    ";
     for (int k = 0; scalar && k < leaf->vectors; k++)
         text_add(t, "%sconst @_vec v%d = @_load(p%s);\n", in, k, step(c, k, "ak"));
@@ -136,7 +131,7 @@ void print_leaf_body(Text *out, const char *prefix, const Leaf *leaf, bool is_st
     Text text = {.c = c}, *t = &text;
     const char *start = leaf->kind == LEAF_MAX ? "@_all(-INFINITY)" : "{0}";
     text_add(t, "\n%svoid @_%s(%s)\n{\n", is_static ? INLINE " " : "", print_leaf_member(c, leaf), arguments);
-    if (!shares(leaf))
+    if (!leaf_shares(leaf))
         text_add(t, "    (void)ahead;\n");
     if (leaf->kind != LEAF_FMA)
         text_add(t, "    (void)b;\n");
@@ -151,7 +146,7 @@ void print_leaf_body(Text *out, const char *prefix, const Leaf *leaf, bool is_st
              "                const float *p = a + i0 * g->a0 + i1 * g->a1 + i2 * g->a2;\n");
     if (leaf->kind == LEAF_FMA)
         text_add(t, "                const float *q = b + i0 * g->b0 + i1 * g->b1 + i2 * g->b2;\n");
-    if (shares(leaf))
+    if (leaf_shares(leaf))
         text_add(t,
                  "                for (int line = 0; line < g->ahead_lines; line++, ahead += 16)\n"
                  "                    __builtin_prefetch(ahead);\n");
@@ -160,7 +155,7 @@ void print_leaf_body(Text *out, const char *prefix, const Leaf *leaf, bool is_st
     text_add(t, "                    p += %s;\n", leaf->stride ? format(c, "%d", leaf->lanes) : "g->a3");
     if (leaf->kind == LEAF_FMA)
         text_add(t, "                    q += %s;\n",
-                 !leaf->stride ? "g->b3" : shares(leaf) ? "1" : format(c, "%d", leaf->lanes));
+                 !leaf->stride ? "g->b3" : leaf_shares(leaf) ? "1" : format(c, "%d", leaf->lanes));
     text_add(t, "                }\n            }\n");
     for (int i = 0; i < leaf->tile; i++)
         for (int k = 0; k < leaf->vectors; k++)
@@ -223,8 +218,8 @@ enum { FAMILY_TILE = 14, FAMILY_VECTORS = 4, FAMILY_STRIDE = 2 };
 
 int print_leaf_stride(const Leaf *l)
 {
-    int along = shares(l) ? l->b.t : l->a.t, stride = along / l->lanes;
-    bool b_steps = l->kind != LEAF_FMA || l->b.step[3] == (shares(l) ? 1 : l->lanes);
+    int along = leaf_shares(l) ? l->b.t : l->a.t, stride = along / l->lanes;
+    bool b_steps = l->kind != LEAF_FMA || l->b.step[3] == (leaf_shares(l) ? 1 : l->lanes);
     bool steps = l->a.step[3] == l->lanes && b_steps;
     return steps && along % l->lanes == 0 && stride <= FAMILY_STRIDE ? stride : 0;
 }
@@ -233,7 +228,7 @@ static bool in_family(const Target *target, const Leaf *l)
 {
     if (l->stride > FAMILY_STRIDE)
         return false;
-    if (!shares(l))
+    if (!leaf_shares(l))
         return l->vectors == 1 ? l->tile <= FAMILY_TILE / 2 : l->tile == 1;
     return (l->tile + 1) * l->vectors + 2 <= target->registers && (l->vectors <= 2 || l->tile == 1);
 }

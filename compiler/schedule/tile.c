@@ -77,6 +77,11 @@ static bool parse_value(Schedule *s, const Expr *e)
     return parse_sum(s, e);
 }
 
+bool leaf_shares(const Leaf *leaf)
+{
+    return leaf->kind == LEAF_FMA && !leaf->b.vector;
+}
+
 /* -- axes -- */
 
 /* Along the tile axis a vector operand that meets single numbers must stay. */
@@ -85,8 +90,7 @@ static bool tiles_along(const Schedule *s, int axis)
     const Leaf *leaf = &s->leaf;
     if (axis == s->nest->lane || axis == s->vector_axis)
         return false;
-    bool shares = leaf->kind == LEAF_FMA && !leaf->b.vector;
-    return !shares || (leaf->b.address.coef[axis] && !leaf->a.address.coef[axis]);
+    return !leaf_shares(leaf) || (leaf->b.address.coef[axis] && !leaf->a.address.coef[axis]);
 }
 
 static void choose_axes(Schedule *s)
@@ -108,7 +112,7 @@ static void choose_tile(Schedule *s)
 {
     int blocks = s->nest->axis[s->vector_axis].extent;
     int extent = s->tile_axis < 0 ? 1 : s->nest->axis[s->tile_axis].extent;
-    bool shares = s->leaf.kind == LEAF_FMA && !s->leaf.b.vector;
+    bool shares = leaf_shares(&s->leaf);
     s->vectors = at_most(blocks, extent == 1 ? 4 : shares ? 2 : 1);
     int room = (s->target->registers - s->vectors - 2) / s->vectors;
     int most = at_most(room, shares ? TILE_MOST : TILE_MOST / 2);
@@ -175,7 +179,7 @@ static void look_ahead(Schedule *s, Leaf *leaf)
     while (at < s->parallel && s->order[at] != s->vector_axis)
         at++;
     int axis = at + 1 < s->parallel ? s->order[at + 1] : s->nest->lane;
-    bool weights = leaf->kind == LEAF_FMA && !leaf->b.vector && leaf->a.node->storage->place == PLACE_PARAM;
+    bool weights = leaf_shares(leaf) && leaf->a.node->storage->place == PLACE_PARAM;
     if (!weights || axis == s->nest->lane ||
         blocks <= leaf->vectors || lines < LINES_WORTH)
         return;
