@@ -15,7 +15,7 @@ CFLAGS ?= -O2 -g
 
 DEPS := gcc libc6-dev make pkg-config liblua5.4-dev libtcc-dev zlib1g-dev libpng-dev libjpeg62-turbo-dev \
     libjansson-dev dataset-fashion-mnist
-TEST_DEPS := check valgrind clang cppcheck g++
+TEST_DEPS := check valgrind clang libclang-rt-14-dev cppcheck g++
 
 # ------------------------------------------------------------------- sources
 
