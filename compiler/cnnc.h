@@ -165,6 +165,8 @@ typedef struct Options {
     bool train, input_grad;
     const char *prefix;       /* of C names; NULL: the model's name */
     const Target *target;
+    int threads;              /* of a call of code that cnnc loads; 0: one */
+    int share_least;          /* operations from which threads share a nest; 0: the schedule's choice */
     const char *emit;         /* NULL, or "ir", "plan", "dot" */
     const char *emit_after;   /* the pass after which ir is printed; NULL: the last */
 } Options;
@@ -194,6 +196,7 @@ Program *compile(Graph *net, const Options *options, FILE *emit);
  * The only place that writes C. */
 
 bool kernel_seeded(const Kernel *k);         /* takes the dropout seed */
+bool function_shared(const Function *f);     /* has work for a team of threads */
 /* A file for a person's build; a library that cnnc loads; a text for libtcc, whose
  * leaves are linked into cnnc.  The last two have no header and uniform entry points. */
 typedef enum PrintKind { PRINT_FILE, PRINT_LIBRARY, PRINT_HOSTED } PrintKind;

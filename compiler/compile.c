@@ -43,6 +43,7 @@ static Function *generate(const Build *b, Graph *g, const Target *target)
         dump_dot(g, b->emit);
     Function *f = lower(g, b->function, target);
     f->packs = !strcmp(b->function, "pack");
+    f->share_least = b->p->options.share_least;
     layout(f);
     schedule(f);
     plan(f);

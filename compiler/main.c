@@ -56,7 +56,7 @@ static const OptionRow option_rows[] = {
     {KEY_TARGET, "target", "NAME", NETWORK, "processor to compile for (native)"},
     {KEY_JIT, "jit", "NAME", NETWORK, "how to run in memory: tcc, cc or eval (tcc)"},
     {KEY_NAME, "name", "PREFIX", NETWORK, "of C names (the model's name)"},
-    {KEY_THREADS, "threads", "N", NETWORK, "threads of one call (1)"},
+    {KEY_THREADS, "threads", "N", NETWORK, "threads of one call, at most one a processor (1)"},
     {KEY_EMIT, "emit", "FORM", NETWORK, "print ir, ir:PASS, plan or dot"},
     {KEY_RUNS, "runs", "N", GRADCHECK | BENCH, "bench: calls to time; gradcheck: points per tensor"},
     {KEY_JSON, "json", NULL, SUMMARY | BENCH, "for programs"},
@@ -162,10 +162,11 @@ static void parse_emit(Context *c, Options *o, const char *text)
     }
 }
 
-static void parse_threads(Context *c, const char *text)
+/* More threads than processors would wait for each other: as many as there are must do. */
+static int parse_threads(Context *c, const char *text)
 {
-    if (parse_number(c, "threads", text, 1, 1024) != 1)
-        fail(c, STATUS_INPUT, "--threads %s: this version generates serial code only, --threads 1", text);
+    int threads = (int)parse_number(c, "threads", text, 1, 1024);
+    return threads < processors() ? threads : processors();
 }
 
 static void add_file(Context *c, const char *option, const char **list, int *count, int room)
@@ -191,7 +192,7 @@ static void take_option(CommandLine *line, int key)
     case KEY_TARGET:     o->compile.target = parse_target(c, optarg); break;
     case KEY_JIT:        o->jit = jit_find(c, optarg); break;
     case KEY_NAME:       o->compile.prefix = parse_prefix(c, optarg); break;
-    case KEY_THREADS:    parse_threads(c, optarg); break;
+    case KEY_THREADS:    o->compile.threads = parse_threads(c, optarg); break;
     case KEY_EMIT:       parse_emit(c, &o->compile, optarg); break;
     case KEY_JSON:       o->json = true; break;
     case KEY_HELP:       line->help = true; break;

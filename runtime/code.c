@@ -13,15 +13,16 @@
 
 typedef struct Native {
     Library library;
-    void (*forward)(const void *params, void *const *io, void *workspace);
+    Threads *threads;         /* NULL: the code's own, or one */
+    void (*forward)(const void *params, void *const *io, void *workspace, const void *team);
     void (*pack)(void *params, const float *flat);
     void (*init)(void *params, unsigned long long seed);
     void (*unpack)(float *flat, const void *params);
     float (*backward)(void *params, void *const *in, void *grad, void *const *in_grad,
-                      void *workspace, unsigned long long seed);
+                      void *workspace, unsigned long long seed, const void *team);
     float (*accumulate)(void *params, void *const *in, void *grad, void *const *in_grad,
-                        void *workspace, unsigned long long seed);
-    float (*loss)(const void *params, void *const *in, void *workspace);
+                        void *workspace, unsigned long long seed, const void *team);
+    float (*loss)(const void *params, void *const *in, void *workspace, const void *team);
     void (*sgd)(void *params, const void *grad, void *velocity,
                 float lr, float momentum, float weight_decay);
     void (*adam)(void *params, const void *grad, void *m, void *v, int step,
@@ -36,9 +37,59 @@ static const struct Entry { const char *name; size_t slot; bool train; } entries
 };
 #undef ENTRY
 
+/* Arguments of a call that a team makes together, and what the first thread got. */
+typedef struct Share {
+    const Native *native;
+    int threads;
+    void *params;
+    void *const *io;
+    void *grad;
+    void *const *in_grad;
+    void *workspace;
+    uint64_t seed;
+    bool accumulate;
+    float result;
+} Share;
+
+static void share_forward(void *argument, const Team *team)
+{
+    Share *c = argument;
+    c->native->forward(c->params, c->io, c->workspace, team);
+}
+
+static void share_backward(void *argument, const Team *team)
+{
+    Share *c = argument;
+    const Native *n = c->native;
+    float loss = (c->accumulate ? n->accumulate : n->backward)(c->params, c->io, c->grad, c->in_grad,
+                                                               c->workspace, c->seed, team);
+    if (team->thread == 0)
+        c->result = loss;
+}
+
+static void share_loss(void *argument, const Team *team)
+{
+    Share *c = argument;
+    float loss = c->native->loss(c->params, c->io, c->workspace, team);
+    if (team->thread == 0)
+        c->result = loss;
+}
+
+/* By all threads where the function has work for them; OpenMP starts its own. */
+static float together(const Function *f, void (*share)(void *, const Team *), Share *call)
+{
+    if (function_shared(f) && call->native->threads)
+        threads_run(call->native->threads, share, call);
+    else
+        share(call, &(Team){.threads = call->threads > 1 ? call->threads : 1});
+    return call->result;
+}
+
 static void native_forward(Code *code, const void *params, void *const *io, void *workspace)
 {
-    ((Native *)code->state)->forward(params, io, workspace);
+    Share call = {.native = code->state, .threads = code->program->options.threads,
+                  .params = (void *)params, .io = io, .workspace = workspace};
+    together(code->program->forward, share_forward, &call);
 }
 
 static void native_pack(Code *code, void *params, const float *flat)
@@ -59,13 +110,17 @@ static void native_unpack(Code *code, float *flat, const void *params)
 static float native_backward(Code *code, void *params, void *const *in, void *grad, void *const *in_grad,
                              void *workspace, uint64_t seed, bool accumulate)
 {
-    Native *n = code->state;
-    return (accumulate ? n->accumulate : n->backward)(params, in, grad, in_grad, workspace, seed);
+    Share call = {.native = code->state, .threads = code->program->options.threads,
+                  .params = params, .io = in, .grad = grad, .in_grad = in_grad,
+                 .workspace = workspace, .seed = seed, .accumulate = accumulate};
+    return together(code->program->backward, share_backward, &call);
 }
 
 static float native_loss(Code *code, const void *params, void *const *in, void *workspace)
 {
-    return ((Native *)code->state)->loss(params, in, workspace);
+    Share call = {.native = code->state, .threads = code->program->options.threads,
+                  .params = (void *)params, .io = in, .workspace = workspace};
+    return together(code->program->loss, share_loss, &call);
 }
 
 static void native_sgd(Code *code, void *params, const void *grad, void *velocity,
@@ -83,19 +138,22 @@ static void native_adam(Code *code, void *params, const void *grad, void *m, voi
 static void native_close(Code *code)
 {
     Native *n = code->state;
+    threads_close(n->threads);
     n->library.unload(&n->library);
 }
 
-void code_bind(Code *code, Library library)
+void code_bind(Code *code, Library library, Threads *threads)
 {
     Program *p = code->program;
     Native *n = NEW(p->c, Native);
     n->library = library;
+    n->threads = threads;
     for (size_t i = 0; i < sizeof entries / sizeof *entries; i++) {
         if (entries[i].train && !p->options.train)
             continue;
         void *address = library.symbol(&library, entries[i].name);
         if (!address) {
+            threads_close(threads);
             library.unload(&library);
             fail(p->c, STATUS_FAULT, "%s: compiled code: found no %s", p->prefix, entries[i].name);
         }

@@ -119,6 +119,7 @@ typedef struct Build {
     const char *directory;
     const Files *files;
     const Target *target;
+    int threads;
     const char *kind;             /* "o", "a", "so" */
     const char *output;           /* cc_build: the file to write */
     Code *code;                   /* jit_cc_open: the code to bind */
@@ -141,6 +142,8 @@ static void compile_to(Build *b, const char *made)
         command_add(&command, "cc");
     command_add_words(&command, "-O3 -std=gnu11 -fPIC");
     command_add_words(&command, b->target ? b->target->cflags : NULL);
+    if (b->threads > 1)
+        command_add(&command, "-fopenmp");
     command_add(&command, format(c, "-I%s", b->directory));      /* for the assembler's .incbin */
     command_add(&command, strcmp(b->kind, "so") ? "-c" : "-shared");
     command_add(&command, "-o");
@@ -183,9 +186,10 @@ static void in_directory(Build *b, void (*body)(void *))
     guard(b->c, body, cleanup, b);
 }
 
-void cc_build(Context *c, const Files *files, const Target *target, const char *kind, const char *output)
+void cc_build(Context *c, const Files *files, const Options *o, const char *kind, const char *output)
 {
-    in_directory(&(Build){ .c = c, .files = files, .target = target, .kind = kind, .output = output }, build);
+    in_directory(&(Build){ .c = c, .files = files, .target = o->target, .threads = o->threads, .kind = kind,
+                           .output = output }, build);
 }
 
 /* -------------------------------------------------------------------- loading */
@@ -205,17 +209,21 @@ static void load(void *argument)
     Build *b = argument;
     const char *made = format(b->c, "%s/net.so", b->directory);
     compile_to(b, made);
-    void *handle = dlopen(made, RTLD_NOW | RTLD_LOCAL);
+    /* OpenMP's threads outlive a call: its library must not go with ours. */
+    void *handle = dlopen(made, RTLD_NOW | RTLD_LOCAL | (b->threads > 1 ? RTLD_NODELETE : 0));
     if (!handle)
         fail(b->c, STATUS_INPUT, "%s", dlerror());
-    code_bind(b->code, (Library){ symbol, unload, handle });
+    code_bind(b->code, (Library){ symbol, unload, handle }, NULL);      /* its threads are OpenMP's */
 }
 
 void jit_cc_open(Code *code)
 {
     Program *p = code->program;
     Files files = { .source = print_source(p, NULL, PRINT_LIBRARY) };
-    Build b = { .c = p->c, .files = &files, .target = p->options.target, .kind = "so", .code = code };
+    Build b = { .c = p->c, .files = &files, .target = p->options.target, .threads = p->options.threads,
+                .kind = "so", .code = code };
+    if (b.threads > 1)                           /* for libgomp, read when it is loaded: a processor each */
+        setenv("OMP_PROC_BIND", "true", 0);
     double start = milliseconds();
     in_directory(&b, load);
     code->compile_ms = milliseconds() - start;

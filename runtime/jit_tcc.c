@@ -32,7 +32,7 @@ static bool add_symbols(TCCState *s, const HostLeaf *leaf)
 #define HELPER(name, function) { name, (const void *)(uintptr_t)function }
     const struct { const char *name; const void *address; } host[] = {
         HOST(expf), HOST(logf), HOST(tanhf), HOST(sqrtf), HOST(pow), HOST(sqrt),
-        HOST(memset), HOST(memmove), HOST(memcpy),
+        HELPER("cnnc_meet", team_meet), HOST(memset), HOST(memmove), HOST(memcpy),
         HELPER("__fixunssfdi", float_to_unsigned), HELPER("__fixunsdfdi", double_to_unsigned),
         HELPER("__floatundisf", unsigned_to_float), HELPER("__floatundidf", unsigned_to_double)
     };
@@ -146,7 +146,7 @@ void jit_tcc_open(Code *code)
         unload(&library);
         fail(p->c, STATUS_FAULT, "%s: libtcc: %s", p->prefix, message);
     }
-    code_bind(code, library);
+    code_bind(code, library, threads_open(p->c, p->options.threads));
     pthread_mutex_lock(&compiling);
     release_state(t);
     pthread_mutex_unlock(&compiling);

@@ -108,7 +108,7 @@ static void write_files(void *argument)
     if (!strcmp(out->kind, "c"))
         file_write(c, out->path, f->source, strlen(f->source));
     else if (strcmp(out->kind, "h"))
-        cc_build(c, f, out->options->compile.target, out->kind, out->path);
+        cc_build(c, f, &out->options->compile, out->kind, out->path);
 }
 
 static void check_emitted(Output *out)

@@ -250,7 +250,8 @@ int command_predict(Context *c, const CommandOptions *o)
         fail(c, STATUS_USAGE, "predict: expected --input FILE");
     Predict p = {.c = c, .options = o};
     ModelOptions options = {.batch = o->compile.batch, .jit = o->jit, .train = o->train,
-                            .target = o->compile.target, .seed = o->seed};
+                            .target = o->compile.target, .seed = o->seed,
+                            .threads = o->compile.threads};
     p.model = model_open(c, o->network, options);
     guard(c, predict, close_model, &p);
     return STATUS_OK;

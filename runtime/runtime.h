@@ -113,6 +113,23 @@ Picture pnm_decode(Context *c, const PictureFile *f);
 /* For the decoders, before they decode: checks the size and makes room. */
 Picture picture_new(Context *c, const PictureFile *f, int64_t height, int64_t width, int channels);
 
+/* ------------------------------------------------------------------ threads.c
+ * Threads that share the work of one call. */
+
+/* One thread of a team; code that libtcc compiles knows the first two fields. */
+typedef struct Team { int thread, threads; struct Threads *pool; } Team;
+
+typedef struct Threads Threads;
+/* count - 1 threads that wait for work; NULL for a count below two. */
+Threads *threads_open(Context *c, int count);
+void threads_close(Threads *t);
+/* Lets all threads, the caller as the first of them, call work; returns when all have
+ * finished. */
+void threads_run(Threads *t, void (*work)(void *argument, const Team *team), void *argument);
+/* Waits until the whole team waits here. */
+void team_meet(const Team *team);
+int processors(void);                  /* that this process may use */
+
 /* --------------------------------------------------------------------- code.c
  * A Program as something to call.  jit_tcc.c, jit_cc.c, jit_eval.c make one. */
 
@@ -170,8 +187,9 @@ struct Library {
 };
 
 /* Looks up the uniform entry points (cnnc_forward ...) and makes them code's
- * functions.  Owns the library from now on, also when it fails. */
-void code_bind(Code *code, Library library);
+ * functions, called by all threads (NULL: by the caller alone).  Owns the library and
+ * the threads from now on, also when it fails. */
+void code_bind(Code *code, Library library, Threads *threads);
 
 /* Zeroed memory for parameters and workspaces: 64-byte aligned. */
 void *aligned_memory(Context *c, int64_t bytes);
@@ -187,8 +205,8 @@ typedef struct Files {
 } Files;
 
 /* jit_cc.c also serves `-o net.o|a|so`: compiles C text with the system's compiler
- * ($CC, cc) and the target's flags.  kind: "o", "a", "so". */
-void cc_build(Context *c, const Files *files, const Target *target, const char *kind, const char *output);
+ * ($CC, cc) and the target's flags, with OpenMP for several threads.  kind: "o", "a", "so". */
+void cc_build(Context *c, const Files *files, const Options *o, const char *kind, const char *output);
 
 /* -------------------------------------------------------------------- model.c
  * A network with parameters that can be run for any number of samples. */
@@ -199,6 +217,7 @@ typedef struct ModelOptions {
     bool train;
     const Target *target;
     uint64_t seed;
+    int threads;                       /* of a call; 0: one */
 } ModelOptions;
 
 typedef struct Model {

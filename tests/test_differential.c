@@ -52,7 +52,7 @@ static void compile_chunk(Chunk *k)
             for (int train = 0; train < 2; train++)
                 write_program(k, file, i, train);
         ck_assert_int_eq(fclose(file), 0);
-        text_add(&command, "${CC:-cc} -std=gnu11 -O2 -march=native -w -fPIC -shared -o %s.so %s.c -lm & ",
+        text_add(&command, "${CC:-cc} -std=gnu11 -O2 -march=native -fopenmp -w -fPIC -shared -o %s.so %s.c -lm & ",
                  path, path);
     }
     text_add(&command, "wait");
@@ -84,7 +84,7 @@ static Code *member_code(Chunk *k, int trial, int train)
     Member *m = NEW(&k->c, Member);
     *m = (Member){k, trial, train};
     Code *code = code_new(k->program[trial][train]);
-    code_bind(code, (Library){member_symbol, member_unload, m});
+    code_bind(code, (Library){member_symbol, member_unload, m}, NULL);
     return code;
 }
 
@@ -108,7 +108,7 @@ static void compile_programs(void *argument)
     for (int i = 0; i < k->trials; i++)
         for (int train = 0; train < 2; train++)
             k->program[i][train] = trial_compile(&k->c, &k->trial[i].network, train, target_find("native"),
-                                                 prefix(k, i, train));
+                                                 prefix(k, i, train), 1);
 }
 
 static void try_code(Chunk *k, const Trial *t, Code *code, const char *compiler)
@@ -126,10 +126,27 @@ static void try_targets(Chunk *k, int trial)
     for (int i = 0; i < targets; i++) {
         if (!target_runs(&target[i]))
             continue;
-        Program *p = trial_compile(&k->c, &k->trial[trial].network, false, &target[i], "net");
+        Program *p = trial_compile(&k->c, &k->trial[trial].network, false, &target[i], "net", 1);
         Code *code = code_open(p, JIT_TCC);
         try_code(k, &k->trial[trial], code, format(&k->c, "tcc, %s", target[i].name));
         code->close(code);
+    }
+}
+
+/* Two and three threads must give what one gives: in the host's pool, and in OpenMP's. */
+static void try_threads(Chunk *k, int trial, int train, Code *by_tcc, Code *by_cc)
+{
+    const Trial *t = &k->trial[trial];
+    const Results tcc = trial_run(t, &k->c, by_tcc), cc = trial_run(t, &k->c, by_cc);
+    for (int threads = 2; threads <= 3; threads++) {
+        Program *p = trial_compile(&k->c, &t->network, train, target_find("native"), "net", threads);
+        Code *code = code_open(p, JIT_TCC);
+        const char *message = trial_same(t, &k->c, code, &tcc);
+        ck_assert_msg(!message, "tcc, %s", message);
+        code->close(code);
+        by_cc->program->options.threads = threads;
+        message = trial_same(t, &k->c, by_cc, &cc);
+        ck_assert_msg(!message, "cc, %s", message);
     }
 }
 
@@ -140,10 +157,11 @@ static void try_programs(void *argument)
         try_targets(k, i);
     for (int i = 0; i < k->trials; i++)
         for (int train = 0; train < 2; train++) {
-            Code *code = code_open(k->program[i][train], JIT_TCC);
-            try_code(k, &k->trial[i], code, "tcc");
-            code->close(code);
-            try_code(k, &k->trial[i], member_code(k, i, train), "cc");
+            Code *by_tcc = code_open(k->program[i][train], JIT_TCC), *by_cc = member_code(k, i, train);
+            try_code(k, &k->trial[i], by_tcc, "tcc");
+            try_code(k, &k->trial[i], by_cc, "cc");
+            try_threads(k, i, train, by_tcc, by_cc);
+            by_tcc->close(by_tcc);
         }
 }
 
@@ -170,7 +188,7 @@ static void try_by_tcc(void *argument)
     const Trial *t = argument;
     Context *c = t->oracle->program->c;
     for (int train = 0; train < 2; train++) {
-        Code *code = code_open(trial_compile(c, &t->network, train, target_find("generic"), NULL), JIT_TCC);
+        Code *code = code_open(trial_compile(c, &t->network, train, target_find("generic"), NULL, 1), JIT_TCC);
         const char *message = (train ? trial_train : trial_infer)(t, c, code);
         ck_assert_msg(!message, "%s", message);
         code->close(code);

@@ -37,7 +37,7 @@ static void try_network(void *argument)
 {
     Attempted *a = argument;
     for (int train = 0; train < 2 && !a->message; train++) {
-        Program *p = trial_compile(&a->c, &a->trial->network, train, target_find("generic"), NULL);
+        Program *p = trial_compile(&a->c, &a->trial->network, train, target_find("generic"), NULL, 1);
         Code *code = code_open(p, JIT_TCC);
         a->message = (train ? trial_train : trial_infer)(a->trial, &a->c, code);
         code->close(code);

@@ -113,7 +113,7 @@ static void write_network(Chunk *k, int i, bool train)
 {
     Context *c = k->c;
     Program *p = trial_compile(c, &k->network[i], train, target_find("generic"),
-                               format(c, "%s%d", train ? "train" : "infer", i));
+                               format(c, "%s%d", train ? "train" : "infer", i), 1);
     const char *header = format(c, "%s.h", p->prefix);
     text_write(format(c, "%s/%s.c", k->folder, p->prefix), print_source(p, header, PRINT_FILE));
     text_write(format(c, "%s/%s", k->folder, header), print_header(p));

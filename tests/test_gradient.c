@@ -17,7 +17,7 @@ static void check_gradients(void *argument)
 {
     Checking *k = argument;
     const Trial *t = k->trial;
-    Program *p = trial_compile(k->c, &t->network, true, target_find("generic"), NULL);
+    Program *p = trial_compile(k->c, &t->network, true, target_find("generic"), NULL, 1);
     Verdict *verdict;
     int count = gradients_check(k->c, p->net, &(GradientCheck){t->flat, t->network.seed, POINTS}, &verdict);
     for (int i = 0; i < count; i++) {

@@ -54,7 +54,7 @@ static bool depends_on_mode(const Graph *g)
 
 static Graph *start(Passing *p, bool training)
 {
-    Graph *net = trial_compile(p->c, &p->trial->network, true, target_find("generic"), NULL)->net;
+    Graph *net = trial_compile(p->c, &p->trial->network, true, target_find("generic"), NULL, 1)->net;
     p->bindings = trial_bindings(p->trial, p->c);
     p->g = net;
     p->value = depends_on_mode(net) ? NULL : evaluate(p, net);

@@ -204,7 +204,7 @@ START_TEST(cc_builds_files)
     static const Files files = { .source = "#include \"one.h\"\nint one(void) { return 1; }\n",
                                  .header = "int one(void);\n", .header_name = "one.h" };
     const char *path = in_folder(kind[_i]);
-    cc_build(files_context(), &files, target_find("native"), kind[_i], path);
+    cc_build(files_context(), &files, &(Options){.target = target_find("native")}, kind[_i], path);
     size_t length;
     const unsigned char *data = file_read(files_context(), path, &length);
     const char *magic = _i == 1 ? "!<arch>" : "\177ELF";

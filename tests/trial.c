@@ -221,11 +221,11 @@ static void run_all(const Trial *t, Context *c, Training *s, Results *r)
 /* -- opening -- */
 
 Program *trial_compile(Context *c, const Network *network, bool train, const Target *target,
-                       const char *prefix)
+                       const char *prefix, int threads)
 {
     Graph *net = frontend_load_text(c, network->text, strlen(network->text), "random.lua", network->batch);
     Options options = {.batch = network->batch, .train = train, .input_grad = train, .target = target,
-                       .prefix = prefix};
+                       .prefix = prefix, .threads = threads, .share_least = 1};
     return compile(net, &options, NULL);
 }
 
@@ -236,7 +236,7 @@ static void open_oracle(void *argument)
     Opening *o = argument;
     Trial *t = o->trial;
     Context *c = &t->c;
-    t->oracle = code_open(trial_compile(c, &t->network, true, target_find("generic"), NULL), JIT_EVAL);
+    t->oracle = code_open(trial_compile(c, &t->network, true, target_find("generic"), NULL, 1), JIT_EVAL);
     const Graph *net = t->oracle->program->net;
     t->flat = NEW_ARRAY(c, float, params_count(net));
     t->in = NEW_ARRAY(c, void *, net->inputs);
@@ -467,4 +467,42 @@ const char *trial_infer(const Trial *t, Context *c, Code *code)
         check_init(t, code, params, &f);
     }
     return f.message ? report(c, &t->network, format(c, "inference: %s", f.message)) : NULL;
+}
+
+/* -- the same bits -- */
+
+Results trial_run(const Trial *t, Context *c, Code *code)
+{
+    Results r = {0};
+    if (code->program->options.train) {
+        Training s = training(t, c, code);
+        run_all(t, c, &s, &r);
+    } else {
+        void *params = poisoned(c, code->params_bytes);
+        code->pack(code, params, t->flat);
+        run_forward(t, c, code, params, &r);
+    }
+    return r;
+}
+
+const char *trial_same(const Trial *t, Context *c, Code *code, const Results *expected)
+{
+    const Program *p = code->program;
+    Finding f = {.c = c};
+    const Results r = trial_run(t, c, code);
+    for (int o = 0; o < p->outputs; o++)
+        require_equal(&f, "forward", r.output[o], expected->output[o], floats(p->output[o].node));
+    require_equal(&f, "loss", &r.loss, &expected->loss, 1);
+    require_equal(&f, "loss of backward", &r.trained_loss, &expected->trained_loss, 1);
+    if (p->options.train) {
+        require_equal(&f, "gradients", r.grad, expected->grad, params_count(p->net));
+        require_equal(&f, "parameters after backward", r.after, expected->after, params_count(p->net));
+    }
+    for (int k = 0, next = 0; k < p->net->inputs && p->options.train; k++)
+        if (!p->net->input[k]->loss_only) {
+            require_equal(&f, "input gradients", r.in_grad[next], expected->in_grad[next],
+                          shape_count(&p->net->input[k]->shape));
+            next++;
+        }
+    return f.message ? report(c, &t->network, format(c, "%d threads: %s", p->options.threads, f.message)) : NULL;
 }

@@ -31,14 +31,19 @@ void trial_close(Trial *t);
 /* The values, for evaluating graphs made from the network; c: of the memory. */
 Bindings trial_bindings(const Trial *t, Context *c);
 
-/* The network once more, in another context, which may have a fault. */
+/* The network once more, in another context, which may have a fault.  However little there
+ * is to do, threads share it. */
 Program *trial_compile(Context *c, const Network *network, bool train, const Target *target,
-                       const char *prefix);
+                       const char *prefix, int threads);
 
 /* Runs all that code can do; NULL, or the first difference, with seed and text.  c: of
  * the message and the memory. */
 const char *trial_train(const Trial *t, Context *c, Code *code);      /* compiled with train and input_grad */
 const char *trial_infer(const Trial *t, Context *c, Code *code);      /* compiled for inference alone */
+
+/* What code computes; NULL, or where it is not the same bits as `expected`. */
+Results trial_run(const Trial *t, Context *c, Code *code);
+const char *trial_same(const Trial *t, Context *c, Code *code, const Results *expected);
 
 /* The largest difference in units of the largest expected entry; not a number, no match. */
 typedef struct Distance { double difference, largest; } Distance;

@@ -179,7 +179,7 @@ static const char reserved[] =
     "protected public register reinterpret_cast requires restrict return short signed sizeof static "
     "static_assert static_cast struct switch template this thread_local throw true try typedef typeid "
     "typename union unsigned using virtual void volatile wchar_t while xor xor_eq params workspace grad "
-    "seed ";
+    "seed base team self ";
 
 /* Inputs and outputs are arguments of one function and, in capitals, macros. */
 static void check_names(const Graph *g, const Declared *d)

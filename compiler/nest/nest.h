@@ -67,6 +67,7 @@ struct Nest {
     int lane;                 /* the axis along which vectors lie (lanes.c), -1: none */
     int valid;                /* of the last vector along it, so many lanes exist */
     Loop *loops;              /* set by schedule */
+    int shared;               /* the axis whose loops threads divide, -1: one thread runs it all */
     const char *schedule;     /* the same, for people */
 };
 
@@ -251,6 +252,7 @@ struct Function {
     Context *c;
     const Target *target;
     bool packs;               /* computes derived fields from the flat parameters */
+    int share_least;          /* operations from which threads share a nest; 0: the schedule's choice */
     const char *name;         /* "forward" */
     Graph *graph;
     Kernel **kernel; int kernels;

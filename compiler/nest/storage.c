@@ -6,6 +6,8 @@
 
 static bool name_taken(const Function *f, const char *name)
 {
+    if (!strcmp(name, "base") || !strcmp(name, "team"))      /* of the driver's own */
+        return true;
     for (int i = 0; i < f->storages; i++)
         if (strcmp(f->storage[i]->name, name) == 0)
             return true;

@@ -132,6 +132,8 @@ static const char *call(const Program *p, const Function *f, const Kernel *k, co
         printer_argument_list(&t, 8, "from");
     if (kernel_seeded(k))
         printer_argument_list(&t, 8, "seed");
+    if (kernel_shared(k))
+        printer_argument_list(&t, 8, "team");
     const char *line = strlen(name) + t.length > 90 && !strchr(t.data, '\n') ? "\n        " : "";
     return format(p->c, "    %s(%s%s);\n", name, strchr(t.data, '\n') ? "\n        " : line, t.data);
 }
@@ -191,42 +193,76 @@ static const char *loss_name(const Function *f)
     return NULL;
 }
 
-/* `name`: accumulate for the function that the compiler calls backward. */
-static void function(File *file, const Function *f, const char *name, Signature kind)
+/* The calls of a driver.  In one that a team shares, what a kernel writes the next may read,
+ * and what it reads the next may overwrite: all threads meet between, but where the first
+ * thread goes on alone. */
+static void calls(File *file, const Function *f, const char *const *name)
 {
-    Program *p = file->p;
+    const Program *p = file->p;
+    bool team = function_shared(f), alone = false;
+    for (int k = 0; k < f->kernels; k++) {
+        bool shared = kernel_shared(f->kernel[k]);
+        if (team && k && !(alone && !shared))
+            print_named(file->t, p, "    @_meet(team);\n");
+        if (team && !shared)
+            text_add(file->t, "    if (team->thread == 0)\n    ");
+        text_add(file->t, "%s", call(p, f, f->kernel[k], name[k]));
+        alone = !shared;
+    }
+}
+
+static void signature(File *file, const Program *p, const char *name, Signature kind, bool team)
+{
+    print_named(file->t, p, "\n%s%s @_%s%s(%s%s)\n{\n", team ? "static " : "",
+                kind == FORWARD ? "void" : "float", name, team ? "_share" : "", print_signature(p, kind),
+                team ? format(p->c, ",\n    const %s_team *team", p->prefix) : "");
+}
+
+/* The driver's head and body.  Where a team shares the work, each thread calls it. */
+static void driver(File *file, const Function *f, const char *name, Signature kind)
+{
+    const Program *p = file->p;
+    bool team = function_shared(f);
     const char **kernels = NEW_ARRAY(p->c, const char *, f->kernels);
     for (int k = 0; k < f->kernels; k++)
         kernels[k] = kernel(file, f, f->kernel[k]);
-    print_named(file->t, p, "\n%s @_%s(%s)\n{\n", kind == FORWARD ? "void" : "float", name,
-                print_signature(p, kind));
+    signature(file, p, name, kind, team);
     mark_unused(file->t, p, f, kind);
     declare_buffers(file->t, p, f);
-    for (int k = 0; k < f->kernels; k++)
-        text_add(file->t, "%s", call(p, f, f->kernel[k], kernels[k]));
+    calls(file, f, kernels);
     if (kind != FORWARD)
-        text_add(file->t, "    return %s[0];\n", loss_name(f));
+        text_add(file->t, team ? "    return team->thread == 0 ? %s[0] : 0.0f;\n" : "    return %s[0];\n",
+                 loss_name(f));
+    text_add(file->t, "}\n");
+}
+
+/* `name`: accumulate for the function that the compiler calls backward. */
+static void function(File *file, const Function *f, const char *name, Signature kind)
+{
+    const Program *p = file->p;
+    driver(file, f, name, kind);
+    if (!function_shared(f) || file->leaves.hosted)
+        return;
+    signature(file, p, name, kind, false);
+    print_team(file->t, p, name, kind);
     text_add(file->t, "}\n");
 }
 
 static void backward(File *file)
 {
     const Program *p = file->p;
+    bool team = file->leaves.hosted && function_shared(p->backward);
     function(file, p->backward, "accumulate", BACKWARD);
-    print_named(file->t, p, "\nfloat @_backward(%s)\n{\n", print_signature(p, BACKWARD));
+    signature(file, p, "backward", BACKWARD, team);
+    if (team)
+        text_add(file->t, "    if (team->thread == 0) {\n");
     print_clear(file->t, p);
+    if (team)
+        print_named(file->t, p, "    }\n    @_meet(team);\n");
     Text t = {.c = p->c};
-    printer_argument_list(&t, 8, "params");
-    for (int i = 0; i < p->net->inputs; i++)
-        printer_argument_list(&t, 8, p->net->input[i]->c_name);
-    printer_argument_list(&t, 8, "grad");
-    for (int i = 0; p->options.input_grad && i < p->net->inputs; i++)
-        if (!p->net->input[i]->loss_only && p->net->input[i]->dtype == F32)
-            printer_argument_list(&t, 8, format(p->c, "%s_grad", p->net->input[i]->c_name));
-    printer_argument_list(&t, 8, "workspace");
-    if (p->seeded)
-        printer_argument_list(&t, 8, "seed");
-    print_named(file->t, p, "    return @_accumulate(%s);\n}\n", t.data);
+    print_argument_names(&t, p, BACKWARD);
+    print_named(file->t, p, "    return @_accumulate%s(%s%s);\n}\n", team ? "_share" : "", t.data,
+                team ? ", team" : "");
 }
 
 /* The pack graph's kernels, then the function that calls them: intermediate vectors
@@ -251,12 +287,15 @@ static const char *pack_calls(File *file)
 static void head(Text *t, const Program *p, const char *header_name)
 {
     const char *cflags = p->options.target->cflags;
+    bool team = program_shared(p);
     print_named(t, p,
                 "/* @: generated by cnnc %s from %s."
                 "  This file belongs to its user, without conditions.\n *\n"
-                " * Compiles best with:  gcc -std=gnu11 -O3%s%s -c @.c\n */\n"
-                "#include \"%s\"\n\n#include <math.h>\n#include <stddef.h>\n\n",
-                CNNC_VERSION, print_base_name(p->net->file), *cflags ? " " : "", cflags, header_name);
+                " * Compiles best with:  gcc -std=gnu11 -O3%s%s -c @.c\n%s */\n"
+                "#include \"%s\"\n\n#include <math.h>\n#include <stddef.h>\n%s\n",
+                CNNC_VERSION, print_base_name(p->net->file), *cflags ? " " : "", cflags,
+                team ? " * With -fopenmp threads share the work of a call.\n" : "", header_name,
+                team ? "#ifdef _OPENMP\n#include <omp.h>\n#endif\n" : "");
     text_add(t,
              "#ifdef __cplusplus\n#define CNNC_RESTRICT __restrict\n"
              "#else\n#define CNNC_RESTRICT restrict\n#endif\n");
@@ -318,6 +357,8 @@ const char *print_source(Program *p, const char *header_name, PrintKind kind)
     }
     if (p->forward->target->lanes > 1)
         print_leaf_types(&t, p->prefix, p->forward->target->lanes, !hosted);
+    if (program_shared(p))
+        print_team_types(&t, p, kind);
     random_functions(&t, p);
     print_fields(&t, p);
     print_values(&t, p);
@@ -331,6 +372,6 @@ const char *print_source(Program *p, const char *header_name, PrintKind kind)
         print_training(&t, p);
     }
     if (jit)
-        print_jit_entries(&t, p);
+        print_jit_entries(&t, p, hosted);
     return t.data;
 }

@@ -51,12 +51,16 @@ const char *print_base_name(const char *path);   /* without its folder */
 /* print_header.c.  Argument lists of the functions that the header declares. */
 typedef enum Signature { FORWARD, BACKWARD, LOSS } Signature;
 const char *print_signature(const Program *p, Signature kind);
+void print_argument_names(Text *t, const Program *p, Signature kind);    /* of one that calls another */
+/* A local name that no argument has. */
+const char *print_free_name(const Program *p, const char *name);
 void print_params_struct(Text *t, const Program *p);
 
 /* print_names.c.  One indented line, broken before an operator where it is too long. */
 void printer_line(Printer *p, const char *text, ...) __attribute__((format(printf, 2, 3)));
 const char *printer_argument(Printer *p, const Storage *s);
 const char *printer_type(DType dtype);
+const char *printer_fresh(Printer *p, const char *base, const char *suffix);      /* a free name */
 void printer_name_axes(Printer *p);              /* of p->nest */
 bool printer_runs_once(const Loop *l);
 /* Declares what a block's own axis (-1: none) settles: pointers, bounds of clipped loops. */
@@ -77,6 +81,8 @@ const char *print_float(Context *c, double value);
 
 /* A kernel's argument list and body, without the name before it. */
 const char *print_kernel(Leaves *leaves, Context *c, const char *prefix, const Function *f, const Kernel *k);
+
+bool kernel_shared(const Kernel *k);             /* a team of threads divides it */
 
 void print_leaf_call(Printer *p, const Loop *l);         /* print_call.c */
 
@@ -99,7 +105,13 @@ void print_fields(Text *t, const Program *p);    /* table of fields, and access 
 void print_clear(Text *t, const Program *p);     /* statements: grad = 0 */
 void print_training(Text *t, const Program *p);  /* unpack, optimisers */
 
+/* print_team.c: threads that share the work of a call. */
+bool program_shared(const Program *p);
+void print_team_types(Text *t, const Program *p, PrintKind kind);
+/* The body of a function that lets OpenMP's threads share its driver, @_name_share. */
+void print_team(Text *t, const Program *p, const char *name, Signature kind);
+
 /* print_jit.c: entry points with one signature for every model. */
-void print_jit_entries(Text *t, const Program *p);
+void print_jit_entries(Text *t, const Program *p, bool hosted);
 
 #endif

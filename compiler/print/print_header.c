@@ -2,6 +2,8 @@
  * agree on. */
 #include "print.h"
 
+#include <string.h>
+
 /* -- signatures -- */
 
 static void add_argument(const Program *p, Text *t, const char *type, const char *name)
@@ -36,6 +38,35 @@ const char *print_signature(const Program *p, Signature kind)
     if (kind == BACKWARD && p->seeded)
         add_argument(p, &t, "uint64_t ", "seed");
     return broken(p, &t);
+}
+
+void print_argument_names(Text *t, const Program *p, Signature kind)
+{
+    printer_argument_list(t, 8, "params");
+    for (int i = 0; i < p->net->inputs; i++)
+        if (kind != FORWARD || !p->net->input[i]->loss_only)
+            printer_argument_list(t, 8, p->net->input[i]->c_name);
+    for (int i = 0; kind == FORWARD && i < p->outputs; i++)
+        printer_argument_list(t, 8, p->output[i].node->storage->name);
+    if (kind == BACKWARD)
+        printer_argument_list(t, 8, "grad");
+    for (int i = 0; kind == BACKWARD && p->options.input_grad && i < p->net->inputs; i++)
+        if (!p->net->input[i]->loss_only && p->net->input[i]->dtype == F32)
+            printer_argument_list(t, 8, format(p->c, "%s_grad", p->net->input[i]->c_name));
+    printer_argument_list(t, 8, "workspace");
+    if (kind == BACKWARD && p->seeded)
+        printer_argument_list(t, 8, "seed");
+}
+
+const char *print_free_name(const Program *p, const char *name)
+{
+    bool taken = false;
+    for (int i = 0; i < p->net->inputs; i++)
+        taken |= !strcmp(p->net->input[i]->c_name, name) ||
+                 !strcmp(format(p->c, "%s_grad", p->net->input[i]->c_name), name);
+    for (int i = 0; i < p->outputs; i++)
+        taken |= !strcmp(p->output[i].node->storage->name, name);
+    return taken ? print_free_name(p, format(p->c, "%s_", name)) : name;
 }
 
 /* -- sizes -- */

@@ -13,44 +13,69 @@ static const char *inputs(const Program *p, bool with_loss, const char *array, i
     return t.data ? t.data : "";
 }
 
-static void forward(Text *t, const Program *p)
+/* The driver that an entry calls, a name to complete: for the host a thread's share of it,
+ * else all of it, by as many threads as the team says. */
+static const char *driver(Text *t, const Program *p, const Function *f, bool hosted, const char *name)
 {
-    int next = 0;
-    print_named(t, p,
-                "\nvoid cnnc_forward(const void *params, void *const *io, void *workspace)\n{\n"
-                "    @_forward((const @_params *)params%s", inputs(p, false, "io", &next));
-    for (int i = 0; i < p->outputs; i++)
-        text_add(t, ", (float *)io[%d]", next++);
-    text_add(t, ", workspace);\n}\n");
+    bool shared = function_shared(f);
+    if (shared && !hosted)
+        print_named(t, p,
+                    "#ifdef _OPENMP\n    omp_set_num_threads(((const @_team *)team)->threads);\n#endif\n");
+    if (!shared || !hosted)
+        text_add(t, "    (void)team;\n");
+    return format(p->c, "@_%s%s", name, shared && hosted ? "_share" : "");
 }
 
-static void backward(Text *t, const Program *p, const char *name)
+static const char *team_argument(const Program *p, const Function *f, bool hosted)
+{
+    return hosted && function_shared(f) ? format(p->c, ", (const %s_team *)team", p->prefix) : "";
+}
+
+static void forward(Text *t, const Program *p, bool hosted)
+{
+    int next = 0;
+    text_add(t, "\nvoid cnnc_forward(const void *params, void *const *io, void *workspace, const void *team)\n"
+                "{\n");
+    print_named(t, p, format(p->c, "    %s((const @_params *)params%%s",
+                             driver(t, p, p->forward, hosted, "forward")), inputs(p, false, "io", &next));
+    for (int i = 0; i < p->outputs; i++)
+        text_add(t, ", (float *)io[%d]", next++);
+    text_add(t, ", workspace%s);\n}\n", team_argument(p, p->forward, hosted));
+}
+
+static void backward(Text *t, const Program *p, const char *name, bool hosted)
 {
     int next = 0, grads = 0;
     text_add(t,
              "\nfloat cnnc_%s("
              "void *params, void *const *in, void *grad, void *const *in_grad, void *workspace,\n"
-             "    uint64_t seed)\n{\n", name);
-    print_named(t, p, "    return @_%s((@_params *)params%s, (@_params *)grad", name,
-                inputs(p, true, "in", &next));
+             "    uint64_t seed, const void *team)\n{\n", name);
+    print_named(t, p, format(p->c, "    return %s((@_params *)params%%s, (@_params *)grad",
+                             driver(t, p, p->backward, hosted, name)), inputs(p, true, "in", &next));
     for (int i = 0; p->options.input_grad && i < p->net->inputs; i++)
         if (!p->net->input[i]->loss_only && p->net->input[i]->dtype == F32)
             text_add(t, ", (float *)in_grad[%d]", grads++);
-    text_add(t, ", workspace%s);\n}\n", p->seeded ? ", seed" : "");
+    text_add(t, ", workspace%s%s);\n}\n", p->seeded ? ", seed" : "", team_argument(p, p->backward, hosted));
 }
 
-static void training(Text *t, const Program *p)
+static void loss(Text *t, const Program *p, bool hosted)
 {
     int next = 0;
+    text_add(t, "\nfloat cnnc_loss(const void *params, void *const *in, void *workspace, const void *team)\n"
+                "{\n");
+    print_named(t, p, format(p->c, "    return %s((const @_params *)params%%s, workspace%%s);\n}\n",
+                             driver(t, p, p->loss, hosted, "loss")), inputs(p, true, "in", &next),
+                team_argument(p, p->loss, hosted));
+}
+
+static void training(Text *t, const Program *p, bool hosted)
+{
     print_named(t, p,
                 "\nvoid cnnc_unpack(float *flat, const void *params)\n{\n"
                 "    @_unpack(flat, (const @_params *)params);\n}\n");
-    backward(t, p, "backward");
-    backward(t, p, "accumulate");
-    print_named(t, p,
-                "\nfloat cnnc_loss(const void *params, void *const *in, void *workspace)\n{\n"
-                "    return @_loss((const @_params *)params%s, workspace);\n}\n",
-                inputs(p, true, "in", &next));
+    backward(t, p, "backward", hosted);
+    backward(t, p, "accumulate", hosted);
+    loss(t, p, hosted);
     print_named(t, p,
                 "\nvoid cnnc_sgd(void *params, const void *grad, void *velocity,\n"
                 "    float lr, float momentum, float weight_decay)\n{\n"
@@ -62,14 +87,14 @@ static void training(Text *t, const Program *p)
                 "        lr, beta1, beta2, eps, weight_decay);\n}\n");
 }
 
-void print_jit_entries(Text *t, const Program *p)
+void print_jit_entries(Text *t, const Program *p, bool hosted)
 {
-    forward(t, p);
+    forward(t, p, hosted);
     print_named(t, p,
                 "\nvoid cnnc_pack(void *params, const float *flat)\n{\n"
                 "    @_pack((@_params *)params, flat);\n}\n"
                 "\nvoid cnnc_init(void *params, uint64_t seed)\n{\n"
                 "    @_init((@_params *)params, seed);\n}\n");
     if (p->options.train)
-        training(t, p);
+        training(t, p, hosted);
 }

@@ -16,7 +16,7 @@ static void print_block(Printer *p, bool *known, int axis, const Loop *body);
 static bool print_copy(Printer *p, const Loop *l)
 {
     const Loop *store = l->body;
-    if (!p->file->hosted || p->f->packs || l->lows || l->highs || l->step != 1 || !store || store->next ||
+    if (!p->file->hosted || p->f->packs || l->axis == p->nest->shared || l->lows || l->highs || l->step != 1 || !store || store->next ||
         store->kind != LOOP_STORE || store->store.accumulate || store->store.value->kind != X_LOAD)
         return false;
     const Expr *from = store->store.value;
@@ -32,18 +32,35 @@ static bool print_copy(Printer *p, const Loop *l)
     return true;
 }
 
+/* "oc = 2 * net_part(team, 8, 0)": where the calling thread's part of a loop begins or ends. */
+static const char *part_bound(const Printer *p, const Loop *l, int end)
+{
+    const char *part = format(p->c, "%s_part(team, %d, %d)", p->prefix, (l->end - l->begin) / l->step, end);
+    if (l->step > 1)
+        part = format(p->c, "%d * %s", l->step, part);
+    return l->begin ? format(p->c, "%d + %s", l->begin, part) : part;
+}
+
 /* A loop that runs once is a block, and not even that where nothing else stands. */
 static void print_for(Printer *p, bool *known, const Loop *l, bool alone)
 {
     const char *v = p->axis[l->axis];
+    bool shared = l->axis == p->nest->shared;
     if (l->end <= l->begin || print_copy(p, l))  /* clipped away; or done */
         return;
-    if (printer_runs_once(l) && alone) {
+    if (printer_runs_once(l) && alone && !shared) {
         print_block(p, known, -1, l->body);
         return;
     }
-    if (printer_runs_once(l)) {
+    if (printer_runs_once(l) && shared) {
+        printer_line(p, "if (team->thread == team->threads - 1) {");
+    } else if (printer_runs_once(l)) {
         printer_line(p, "{");
+    } else if (shared) {
+        const char *step = l->step == 1 ? "++" : format(p->c, " += %d", l->step);
+        const char *end = printer_fresh(p, v, "_end");
+        printer_line(p, "for (int %s = %s, %s = %s; %s < %s; %s%s) {", v, part_bound(p, l, 0), end,
+                     part_bound(p, l, 1), v, end, v, step);
     } else if (l->lows || l->highs) {
         const BoundName *b = printer_bound(p, l);
         printer_line(p, "for (int %s = %s; %s < %s; %s++) {", v, b->from, v, b->to, v);
@@ -167,9 +184,10 @@ static void print_nest(Printer *p, Nest *nest)
     printer_name_axes(p);
     const Loop *l = nest->loops;
     bool looped = l && l->kind == LOOP_FOR && !l->lows && !l->highs && !printer_runs_once(l);
-    bool bare = !looped && p->kernel->nests > 1;
+    bool alone = nest->shared < 0 && kernel_shared(p->kernel);
+    bool bare = alone || (!looped && p->kernel->nests > 1);
     if (bare) {                                  /* its locals must not meet another nest's */
-        printer_line(p, "{");
+        printer_line(p, alone ? "if (team->thread == 0) {" : "{");
         p->depth++;
     }
     print_block(p, known, -1, nest->loops);
@@ -187,10 +205,17 @@ static void print_zeros(Printer *p, const Storage *s)
 {
     const Layout *l = &s->layout;
     const char *name = printer_argument(p, s);
+    bool gap = l->gap && !FAULT(p->c, FAULT_GAP_NOT_CLEARED), shared = kernel_shared(p->kernel);
+    if (!s->clear && !gap)
+        return;
+    if (shared) {
+        printer_line(p, "if (team->thread == 0) {");
+        p->depth++;
+    }
     if (s->clear) {
         printer_line(p, "for (int i = 0; i < %d; i++)", l->elements);
         printer_line(p, "    %s[i] = 0;", name);
-    } else if (l->gap && !FAULT(p->c, FAULT_GAP_NOT_CLEARED)) {
+    } else {
         printer_line(p, "for (int row = 0; row <= %d; row++)", l->rows);
         if (l->gap == 1) {
             printer_line(p, "    %s[row * %d] = 0;", name, l->pitch);
@@ -199,6 +224,12 @@ static void print_zeros(Printer *p, const Storage *s)
             printer_line(p, "        %s[row * %d + i] = 0;", name, l->pitch);
         }
     }
+    if (shared) {
+        p->depth--;
+        printer_line(p, "}");
+    }
+    if (shared && s->clear)                      /* the nests write into what is cleared */
+        printer_line(p, "%s_meet(team);", p->prefix);
 }
 
 static bool expr_seeded(const Expr *e)
@@ -213,6 +244,14 @@ bool kernel_seeded(const Kernel *k)
 {
     for (int i = 0; i < k->nests; i++)
         if (expr_seeded(k->nest[i]->store.value) || (k->nest[i]->reduces && expr_seeded(k->nest[i]->term)))
+            return true;
+    return false;
+}
+
+bool kernel_shared(const Kernel *k)
+{
+    for (int i = 0; i < k->nests; i++)
+        if (k->nest[i]->shared >= 0)
             return true;
     return false;
 }
@@ -245,6 +284,8 @@ static const char *print_arguments(Printer *p)
         printer_argument_list(&t, 4, format(p->c, "const %s_source *from", p->prefix));
     if (kernel_seeded(k))
         printer_argument_list(&t, 4, "uint64_t seed");
+    if (kernel_shared(k))
+        printer_argument_list(&t, 4, format(p->c, "const %s_team *team", p->prefix));
     return t.length > LINE / 2 ? format(p->c, "\n    %s", t.data) : t.data;
 }
 

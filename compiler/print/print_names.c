@@ -40,7 +40,8 @@ static bool taken_by_loops(const Kernel *k, const char *name)
         for (int a = 0; a < k->nest[i]->axes; a++)
             if (!strcmp(k->nest[i]->axis[a].name, name))
                 return true;
-    if (!strcmp(name, "i") || !strcmp(name, "row") || !strcmp(name, "seed") || !strcmp(name, "from"))
+    if (!strcmp(name, "i") || !strcmp(name, "row") || !strcmp(name, "seed") || !strcmp(name, "from") ||
+        !strcmp(name, "team"))
         return true;
     return name[0] && strchr("skv", name[0]) && isdigit((unsigned char)name[1]);
 }
@@ -69,7 +70,7 @@ static bool taken(const Printer *p, const char *name)
     return false;
 }
 
-static const char *fresh(Printer *p, const char *base, const char *suffix)
+const char *printer_fresh(Printer *p, const char *base, const char *suffix)
 {
     const char *name = format(p->c, "%s%s", base, suffix);
     for (int serial = 2; taken(p, name); serial++)
@@ -207,7 +208,7 @@ void printer_declare_pointers(Printer *p, const bool *known, int axis, const Loo
         if (group->uses < 2 && !group->deeper)
             continue;
         const char *argument = printer_argument(p, group->storage);
-        const char *name = fresh(p, letter(p, group->storage), "");
+        const char *name = printer_fresh(p, letter(p, group->storage), "");
         bool writes = group->storage == p->kernel->storage[0];
         const char *offset = print_affine(p, &group->address, group->address.constant);
         bool sum = strpbrk(offset, "+-") != NULL;   /* one offset: nothing in between leaves the array */
@@ -248,7 +249,7 @@ static const char *declare_end(Printer *p, const Loop *l, const char *suffix, in
 {
     if (!bounds)
         return format(p->c, "%d", limit);
-    const char *name = fresh(p, p->axis[l->axis], suffix);
+    const char *name = printer_fresh(p, p->axis[l->axis], suffix);
     printer_line(p, "int %s = %s;", name, print_bound(p, &bound[0]));
     for (int i = 1; i < bounds; i++) {
         const char *value = print_bound(p, &bound[i]);

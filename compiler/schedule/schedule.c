@@ -357,6 +357,15 @@ static Schedule prepare(Function *f, Nest *nest)
     return s;
 }
 
+/* Who runs the loops.  What pack does is done once: it has no team. */
+static void finish(const Function *f, const Schedule *s)
+{
+    Nest *nest = s->nest;
+    nest->shared = f->packs ? -1 : share_axis(s, f->share_least);
+    if (nest->shared >= 0)
+        nest->schedule = format(f->c, "%s; threads share %s", nest->schedule, nest->axis[nest->shared].name);
+}
+
 static void schedule_nest(Function *f, Nest *nest)
 {
     Nest unbound = *nest;
@@ -365,6 +374,7 @@ static void schedule_nest(Function *f, Nest *nest)
     if (nest->lane >= 0 && tile_fits(&s)) {
         tile_build(&s, &tail);
         nest->schedule = tile_describe(&s);
+        finish(f, &s);
         return;
     }
     if (nest->lane >= 0) {                       /* one element at a time after all */
@@ -378,6 +388,7 @@ static void schedule_nest(Function *f, Nest *nest)
     s.inside = s.tile_axis >= 0;
     choose_unroll(&s);
     nest->schedule = describe(&s);
+    finish(f, &s);
 }
 
 void schedule(Function *f)

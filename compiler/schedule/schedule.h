@@ -57,4 +57,8 @@ bool tile_fits(Schedule *s);
 void tile_build(Schedule *s, Loop ***tail);
 const char *tile_describe(const Schedule *s);
 
+/* share.c: the axis whose loops a team of threads divides, for a nest of at least so many
+ * operations (0: as many as are worth it); -1: none. */
+int share_axis(const Schedule *s, int least);
+
 #endif
