@@ -138,7 +138,6 @@ static const struct { const char *arguments, *says; } refusals[] = {
     {"FOLDER/empty.lua -o FOLDER/net.c", "empty.lua"},
     {"summary FOLDER/missing.lua", "missing.lua"},
     {"summary model.onnx", "ONNX"},
-    {"summary FOLDER/small.lua --threads 2", "--threads 2"},
     {"FOLDER/small.lua -o FOLDER/nowhere/net.c", "nowhere"},
     {"FOLDER/small.lua -o FOLDER/net.c --weights FOLDER/missing.safetensors", "missing.safetensors"},
     {"predict FOLDER/small.lua --input FOLDER/missing.npy", "missing.npy"},

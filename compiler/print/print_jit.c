@@ -34,8 +34,9 @@ static const char *team_argument(const Program *p, const Function *f, bool hoste
 static void forward(Text *t, const Program *p, bool hosted)
 {
     int next = 0;
-    text_add(t, "\nvoid cnnc_forward(const void *params, void *const *io, void *workspace, const void *team)\n"
-                "{\n");
+    text_add(t,
+             "\nvoid cnnc_forward("
+             "const void *params, void *const *io, void *workspace, const void *team)\n{\n");
     print_named(t, p, format(p->c, "    %s((const @_params *)params%%s",
                              driver(t, p, p->forward, hosted, "forward")), inputs(p, false, "io", &next));
     for (int i = 0; i < p->outputs; i++)
@@ -61,8 +62,9 @@ static void backward(Text *t, const Program *p, const char *name, bool hosted)
 static void loss(Text *t, const Program *p, bool hosted)
 {
     int next = 0;
-    text_add(t, "\nfloat cnnc_loss(const void *params, void *const *in, void *workspace, const void *team)\n"
-                "{\n");
+    text_add(t,
+             "\nfloat cnnc_loss("
+             "const void *params, void *const *in, void *workspace, const void *team)\n{\n");
     print_named(t, p, format(p->c, "    return %s((const @_params *)params%%s, workspace%%s);\n}\n",
                              driver(t, p, p->loss, hosted, "loss")), inputs(p, true, "in", &next),
                 team_argument(p, p->loss, hosted));
