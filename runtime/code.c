@@ -14,6 +14,8 @@
 typedef struct Native {
     Library library;
     void (*forward)(const void *params, void *const *io, void *workspace);
+    void (*profile)(const void *params, void *const *io, void *workspace,
+                    void (*tick)(void *user, int kernel), void *user);
     void (*pack)(void *params, const float *flat);
     void (*init)(void *params, unsigned long long seed);
     void (*unpack)(float *flat, const void *params);
@@ -28,17 +30,24 @@ typedef struct Native {
                  float lr, float beta1, float beta2, float eps, float weight_decay);
 } Native;
 
-#define ENTRY(name, train) { "cnnc_" #name, offsetof(Native, name), train }
-static const struct Entry { const char *name; size_t slot; bool train; } entries[] = {
-    ENTRY(forward, false), ENTRY(pack, false), ENTRY(init, false),
-    ENTRY(unpack, true), ENTRY(backward, true), ENTRY(accumulate, true),
-    ENTRY(loss, true), ENTRY(sgd, true), ENTRY(adam, true)
+typedef enum Asked { ALWAYS, TRAIN, PROFILE } Asked;       /* the option that adds an entry */
+#define ENTRY(name, asked) { "cnnc_" #name, offsetof(Native, name), asked }
+static const struct Entry { const char *name; size_t slot; Asked asked; } entries[] = {
+    ENTRY(forward, ALWAYS), ENTRY(pack, ALWAYS), ENTRY(init, ALWAYS), ENTRY(profile, PROFILE),
+    ENTRY(unpack, TRAIN), ENTRY(backward, TRAIN), ENTRY(accumulate, TRAIN),
+    ENTRY(loss, TRAIN), ENTRY(sgd, TRAIN), ENTRY(adam, TRAIN)
 };
 #undef ENTRY
 
 static void native_forward(Code *code, const void *params, void *const *io, void *workspace)
 {
     ((Native *)code->state)->forward(params, io, workspace);
+}
+
+static void native_profile(Code *code, const void *params, void *const *io, void *workspace,
+                           void (*tick)(void *user, int kernel), void *user)
+{
+    ((Native *)code->state)->profile(params, io, workspace, tick, user);
 }
 
 static void native_pack(Code *code, void *params, const float *flat)
@@ -92,7 +101,8 @@ void code_bind(Code *code, Library library)
     Native *n = NEW(p->c, Native);
     n->library = library;
     for (size_t i = 0; i < sizeof entries / sizeof *entries; i++) {
-        if (entries[i].train && !p->options.train)
+        Asked asked = entries[i].asked;
+        if ((asked == TRAIN && !p->options.train) || (asked == PROFILE && !p->options.profile))
             continue;
         void *address = library.symbol(&library, entries[i].name);
         if (!address) {
@@ -107,6 +117,8 @@ void code_bind(Code *code, Library library)
     code->pack = native_pack;
     code->init = native_init;
     code->close = native_close;
+    if (p->options.profile)
+        code->profile = native_profile;
     if (p->options.train) {
         code->unpack = native_unpack;
         code->backward = native_backward;

@@ -45,17 +45,9 @@ static const char *kernel_name(File *file, const Function *f, const Kernel *k)
 static void kernel_comment(File *file, const Kernel *k)
 {
     Program *p = file->p;
-    const Node *last = k->node, *first = last->root ? last->root : last;
-    const Layer *layer = first->layer ? first->layer : last->layer;
-    text_add(file->t, "\n/* ");
-    if (layer)
-        text_add(file->t, "%s", layer->name);
-    if (layer && last->layer && last->layer != layer)
-        text_add(file->t, " + %s", last->layer->name);
-    text_add(file->t, "%s%s", layer ? ": " : "", first->op->name);
-    if (last != first)
-        text_add(file->t, " + %s", last->op->name);
-    text_add(file->t, " -> %s", shape_text(p->c, &last->shape, false));
+    const Layer *layer = kernel_start(k)->layer ? kernel_start(k)->layer : k->node->layer;
+    text_add(file->t, "\n/* %s%s%s -> %s", kernel_layers(p->c, k), layer ? ": " : "",
+             kernel_operations(p->c, k), shape_text(p->c, &k->node->shape, false));
     if (layer)
         text_add(file->t, ", %s", position(p, layer->where));
     const char *schedule = "";
@@ -157,7 +149,7 @@ static void mark_unused(Text *t, const Program *p, const Function *f, Signature 
 {
     unused(t, used(f, PLACE_PARAM, NULL), "params");
     for (int i = 0; i < p->net->inputs; i++)
-        if (kind != FORWARD || !p->net->input[i]->loss_only)
+        if (print_has_loss(kind) || !p->net->input[i]->loss_only)
             unused(t, used(f, PLACE_INPUT, p->net->input[i]->c_name), p->net->input[i]->c_name);
     if (kind == BACKWARD)
         unused(t, used(f, PLACE_GRAD, NULL), "grad");
@@ -198,13 +190,14 @@ static void function(File *file, const Function *f, const char *name, Signature 
     const char **kernels = NEW_ARRAY(p->c, const char *, f->kernels);
     for (int k = 0; k < f->kernels; k++)
         kernels[k] = kernel(file, f, f->kernel[k]);
-    print_named(file->t, p, "\n%s @_%s(%s)\n{\n", kind == FORWARD ? "void" : "float", name,
+    print_named(file->t, p, "\n%s @_%s(%s)\n{\n", print_has_loss(kind) ? "float" : "void", name,
                 print_signature(p, kind));
     mark_unused(file->t, p, f, kind);
     declare_buffers(file->t, p, f);
     for (int k = 0; k < f->kernels; k++)
-        text_add(file->t, "%s", call(p, f, f->kernel[k], kernels[k]));
-    if (kind != FORWARD)
+        text_add(file->t, "%s%s", call(p, f, f->kernel[k], kernels[k]),
+                 kind == PROFILE ? format(p->c, "    tick(user, %d);\n", k) : "");
+    if (print_has_loss(kind))
         text_add(file->t, "    return %s[0];\n", loss_name(f));
     text_add(file->t, "}\n");
 }
@@ -325,6 +318,8 @@ const char *print_source(Program *p, const char *header_name, PrintKind kind)
                         : format(p->c, "%.*s.weights", (int)strlen(header_name) - 2, header_name);
     print_pack(&t, p, pack_calls(&file), weights);
     function(&file, p->forward, "forward", FORWARD);
+    if (jit && p->options.profile)
+        function(&file, p->forward, "profile", PROFILE);
     if (p->options.train) {
         function(&file, p->loss, "loss", LOSS);
         backward(&file);

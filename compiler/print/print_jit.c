@@ -13,15 +13,16 @@ static const char *inputs(const Program *p, bool with_loss, const char *array, i
     return t.data ? t.data : "";
 }
 
-static void forward(Text *t, const Program *p)
+static void forward(Text *t, const Program *p, bool profile)
 {
+    const char *name = profile ? "profile" : "forward";
     int next = 0;
-    print_named(t, p,
-                "\nvoid cnnc_forward(const void *params, void *const *io, void *workspace)\n{\n"
-                "    @_forward((const @_params *)params%s", inputs(p, false, "io", &next));
+    text_add(t, "\nvoid cnnc_%s(const void *params, void *const *io, void *workspace%s)\n{\n", name,
+             profile ? ",\n    void (*tick)(void *user, int kernel), void *user" : "");
+    print_named(t, p, "    @_%s((const @_params *)params%s", name, inputs(p, false, "io", &next));
     for (int i = 0; i < p->outputs; i++)
         text_add(t, ", (float *)io[%d]", next++);
-    text_add(t, ", workspace);\n}\n");
+    text_add(t, ", workspace%s);\n}\n", profile ? ", tick, user" : "");
 }
 
 static void backward(Text *t, const Program *p, const char *name)
@@ -64,7 +65,9 @@ static void training(Text *t, const Program *p)
 
 void print_jit_entries(Text *t, const Program *p)
 {
-    forward(t, p);
+    forward(t, p, false);
+    if (p->options.profile)
+        forward(t, p, true);
     print_named(t, p,
                 "\nvoid cnnc_pack(void *params, const float *flat)\n{\n"
                 "    @_pack((@_params *)params, flat);\n}\n"
