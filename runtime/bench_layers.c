@@ -165,7 +165,7 @@ static void print_limits(const BenchLayers *b)
     printf("\npeak of %s, one thread: %.1f GFLOP/s\n", b->target->name, b->limits.peak_gflops);
     for (int i = 0; i < TRAFFICS; i++) {
         const Traffic *t = &b->limits.traffic[i];
-        printf("%s %6d KiB: copy %6.1f, read %6.1f GB/s\n", i ? "         " : "bandwidth", (int)(t->bytes >> 10),
+        printf("%-9s %6d KiB: copy %6.1f, read %6.1f GB/s\n", i ? "" : "bandwidth", (int)(t->bytes >> 10),
                t->copy_gbs, t->read_gbs);
     }
     putchar('\n');

@@ -37,9 +37,9 @@ static void print_traffic(Text *t, const char *prefix)
         text_add(&read, "    @_vec s%d = {0};\n", k);
     text_add(&read, "    for (int i = 0; i < n; i += %d * @_lanes) {\n", UNROLL);
     for (int k = 0; k < UNROLL; k++) {
-        text_add(&copy, "        *(@_vec *)(to + i + %d * @_lanes) = half * @_load(from + i + %d * @_lanes);\n",
-                 k, k);
-        text_add(&read, "        s%d += @_load(from + i + %d * @_lanes);\n", k, k);
+        const char *place = k ? format(t->c, "i + %d * @_lanes", k) : "i";
+        text_add(&copy, "        *(@_vec *)(to + %s) = half * @_load(from + %s);\n", place, place);
+        text_add(&read, "        s%d += @_load(from + %s);\n", k, place);
     }
     text_add(&copy, "    }\n}\n");
     text_add(&read, "    }\n");
