@@ -163,6 +163,7 @@ bool target_runs(const Target *t);                       /* whether this machine
 typedef struct Options {
     int batch;
     bool train, input_grad;
+    bool profile;             /* libraries also have a forward that reports every kernel's end */
     const char *prefix;       /* of C names; NULL: the model's name */
     const Target *target;
     int threads;              /* of a call of code that cnnc loads; 0: one */
@@ -208,10 +209,17 @@ const char *print_header(Program *p);
 const float *print_weights_file(const Program *p, size_t *bytes);
 
 /* All leaves of a target as a C file, with a table of their names: what the host links
- * for code that libtcc compiles. */
+ * for code that libtcc compiles.  The probes of print_probes.c are in it, too. */
 void print_leaf_family(Text *t, const Target *target);
 
 /* ----------------------------------------------------------------------- dump.c */
+
+/* The node with which a kernel begins: its reduction, if it has one. */
+const Node *kernel_start(const Kernel *k);
+/* A kernel for people: the layers from its reduction to its end, "conv1 + relu1" ("": made
+ * without one), and their operations, "conv + relu". */
+const char *kernel_layers(Context *c, const Kernel *k);
+const char *kernel_operations(Context *c, const Kernel *k);
 
 void dump_ir(const Graph *g, const char *pass, FILE *out);
 void dump_dot(const Graph *g, FILE *out);

@@ -98,6 +98,25 @@ void dump_dot(const Graph *g, FILE *out)
     fprintf(out, "}\n");
 }
 
+const Node *kernel_start(const Kernel *k)
+{
+    return k->node->root ? k->node->root : k->node;
+}
+
+const char *kernel_layers(Context *c, const Kernel *k)
+{
+    const Layer *first = kernel_start(k)->layer, *last = k->node->layer;
+    if (first && last && first != last)
+        return format(c, "%s + %s", first->name, last->name);
+    return first ? first->name : last ? last->name : "";
+}
+
+const char *kernel_operations(Context *c, const Kernel *k)
+{
+    const Node *first = kernel_start(k), *last = k->node;
+    return first == last ? last->op->name : format(c, "%s + %s", first->op->name, last->op->name);
+}
+
 /* A workspace buffer: where it lies, and from which kernel to which it is alive. */
 static void dump_storage(Context *c, const Storage *s, FILE *out)
 {

@@ -28,7 +28,7 @@ static const Command commands[] = {
     {SUMMARY, "summary", "NETWORK", "shapes, parameters, work and memory of each layer"},
     {PREDICT, "predict", "NETWORK --input x.npy|x.png [--output y.npy]", "compiled in memory and run"},
     {GRADCHECK, "gradcheck", "NETWORK", "every gradient against finite differences, in double"},
-    {BENCH, "bench", "NETWORK", "latency and throughput, forward or --train"},
+    {BENCH, "bench", "NETWORK", "latency and throughput, forward or --train; each kernel by --layers"},
     {RUN, "run", "EXPERIMENT.lua [ARG...]", "an experiment in Lua"},
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
@@ -42,7 +42,7 @@ typedef struct OptionRow {
 
 enum {
     KEY_WEIGHTS = 256, KEY_SEED, KEY_BATCH, KEY_TRAIN, KEY_TARGET, KEY_JIT, KEY_NAME, KEY_THREADS, KEY_EMIT,
-    KEY_INPUT, KEY_INPUT_GRAD, KEY_JSON, KEY_RUNS, KEY_HELP, KEY_VERSION
+    KEY_INPUT, KEY_INPUT_GRAD, KEY_JSON, KEY_RUNS, KEY_LAYERS, KEY_HELP, KEY_VERSION
 };
 
 static const OptionRow option_rows[] = {
@@ -59,6 +59,7 @@ static const OptionRow option_rows[] = {
     {KEY_THREADS, "threads", "N", NETWORK, "threads of one call, at most one a processor (1)"},
     {KEY_EMIT, "emit", "FORM", NETWORK, "print ir, ir:PASS, plan or dot"},
     {KEY_RUNS, "runs", "N", GRADCHECK | BENCH, "bench: calls to time; gradcheck: points per tensor"},
+    {KEY_LAYERS, "layers", NULL, BENCH, "time of each kernel, beside the machine's limits"},
     {KEY_JSON, "json", NULL, SUMMARY | BENCH, "for programs"},
     {KEY_HELP, "help", NULL, EVERY, "this text"},
     {KEY_VERSION, "version", NULL, EVERY, NULL},
@@ -195,6 +196,7 @@ static void take_option(CommandLine *line, int key)
     case KEY_THREADS:    o->compile.threads = parse_threads(c, optarg); break;
     case KEY_EMIT:       parse_emit(c, &o->compile, optarg); break;
     case KEY_JSON:       o->json = true; break;
+    case KEY_LAYERS:     o->layers = true; break;
     case KEY_HELP:       line->help = true; break;
     case KEY_VERSION:    line->version = true; break;
     case KEY_RUNS:       o->runs = (int)parse_number(c, "runs", optarg, 1, 1000000); break;

@@ -5,7 +5,7 @@
 #include <jansson.h>
 #include <stdlib.h>
 
-enum { WARM_UP = 3, MAX_RUNS = 100000, ENOUGH_MS = 1000 };
+enum { MAX_RUNS = 100000 };
 
 typedef struct Bench {
     Context *c;
@@ -15,6 +15,7 @@ typedef struct Bench {
     void **io;                /* forward: inputs, then outputs; training: all inputs */
     double *time_ms;          /* of each run, sorted in the end */
     int runs;
+    BenchLayers *layers;      /* with --layers */
 } Bench;
 
 static float random_value(const Bench *b, int stream, int i)
@@ -67,21 +68,26 @@ static int compare(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+void bench_sort(double *time, int count)
+{
+    qsort(time, (size_t)count, sizeof *time, compare);
+}
+
 static void measure(Bench *b)
 {
     Code *code = model_code(b->model, b->options->compile.batch);
     int wanted = b->options->runs ? b->options->runs : MAX_RUNS;
     b->time_ms = NEW_ARRAY(b->c, double, wanted);
-    for (int i = 0; i < WARM_UP; i++)
+    for (int i = 0; i < BENCH_WARM_UP; i++)
         run_once(b, code);
     double begin = milliseconds(), last = begin;
-    while (b->runs < wanted && (b->options->runs || last - begin < ENOUGH_MS)) {
+    while (b->runs < wanted && (b->options->runs || last - begin < BENCH_MS)) {
         run_once(b, code);
         double now = milliseconds();
         b->time_ms[b->runs++] = now - last;
         last = now;
     }
-    qsort(b->time_ms, (size_t)b->runs, sizeof *b->time_ms, compare);
+    bench_sort(b->time_ms, b->runs);
 }
 
 static int64_t graph_macs(const Graph *g)
@@ -111,6 +117,8 @@ static void report(const Bench *b)
                "ready in %.2f ms, workspace %" PRId64 " bytes\n",
                p->net->name, mode, o->compile.batch, jit, median, least, throughput, gflops, code->compile_ms,
                b->open_ms, workspace);
+        if (b->layers)
+            bench_layers_print(b->layers);
         return;
     }
     json_t *row = json_pack("{s:s, s:s, s:i, s:s, s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:I}",
@@ -119,6 +127,8 @@ static void report(const Bench *b)
                             "latency_best_ms", least, "throughput", throughput, "gflops", gflops,
                             "compile_ms", code->compile_ms, "ready_ms", b->open_ms,
                             "workspace_bytes", (json_int_t)workspace);
+    if (b->layers)
+        bench_layers_json(b->layers, row);
     if (json_dumpf(row, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6)) == 0)
         putchar('\n');
     json_decref(row);
@@ -131,6 +141,8 @@ static void bench(void *argument)
         model_load(b->model, b->options->weights);
     prepare_io(b);
     measure(b);
+    if (b->options->layers)
+        b->layers = bench_layers(b->model, b->options->runs, b->io);
     report(b);
 }
 
@@ -141,9 +153,14 @@ static void close_model(void *argument)
 
 int command_bench(Context *c, const CommandOptions *o)
 {
+    if (o->layers && (o->train || o->jit == JIT_EVAL))
+        fail(c, STATUS_USAGE, "--layers: times the kernels of a forward pass by tcc or cc, found %s",
+             o->train ? "--train" : "--jit eval");
+    if (o->layers && o->compile.threads > 1)
+        fail(c, STATUS_USAGE, "--layers: times one thread, found --threads %d", o->compile.threads);
     Bench b = {.c = c, .options = o};
     ModelOptions options = {.batch = o->compile.batch, .jit = o->jit, .train = o->train,
-                            .target = o->compile.target, .seed = o->seed,
+                            .profile = o->layers, .target = o->compile.target, .seed = o->seed,
                             .threads = o->compile.threads};
     double start = milliseconds();
     b.model = model_open(c, o->network, options);

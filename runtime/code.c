@@ -15,6 +15,8 @@ typedef struct Native {
     Library library;
     Threads *threads;         /* NULL: the code's own, or one */
     void (*forward)(const void *params, void *const *io, void *workspace, const void *team);
+    void (*profile)(const void *params, void *const *io, void *workspace,
+                    void (*tick)(void *user, int kernel), void *user);
     void (*pack)(void *params, const float *flat);
     void (*init)(void *params, unsigned long long seed);
     void (*unpack)(float *flat, const void *params);
@@ -29,11 +31,12 @@ typedef struct Native {
                  float lr, float beta1, float beta2, float eps, float weight_decay);
 } Native;
 
-#define ENTRY(name, train) { "cnnc_" #name, offsetof(Native, name), train }
-static const struct Entry { const char *name; size_t slot; bool train; } entries[] = {
-    ENTRY(forward, false), ENTRY(pack, false), ENTRY(init, false),
-    ENTRY(unpack, true), ENTRY(backward, true), ENTRY(accumulate, true),
-    ENTRY(loss, true), ENTRY(sgd, true), ENTRY(adam, true)
+typedef enum Asked { ALWAYS, TRAIN, PROFILE } Asked;       /* the option that adds an entry */
+#define ENTRY(name, asked) { "cnnc_" #name, offsetof(Native, name), asked }
+static const struct Entry { const char *name; size_t slot; Asked asked; } entries[] = {
+    ENTRY(forward, ALWAYS), ENTRY(pack, ALWAYS), ENTRY(init, ALWAYS), ENTRY(profile, PROFILE),
+    ENTRY(unpack, TRAIN), ENTRY(backward, TRAIN), ENTRY(accumulate, TRAIN),
+    ENTRY(loss, TRAIN), ENTRY(sgd, TRAIN), ENTRY(adam, TRAIN)
 };
 #undef ENTRY
 
@@ -90,6 +93,12 @@ static void native_forward(Code *code, const void *params, void *const *io, void
     Share call = {.native = code->state, .threads = code->program->options.threads,
                   .params = (void *)params, .io = io, .workspace = workspace};
     together(code->program->forward, share_forward, &call);
+}
+
+static void native_profile(Code *code, const void *params, void *const *io, void *workspace,
+                           void (*tick)(void *user, int kernel), void *user)
+{
+    ((Native *)code->state)->profile(params, io, workspace, tick, user);
 }
 
 static void native_pack(Code *code, void *params, const float *flat)
@@ -149,7 +158,8 @@ void code_bind(Code *code, Library library, Threads *threads)
     n->library = library;
     n->threads = threads;
     for (size_t i = 0; i < sizeof entries / sizeof *entries; i++) {
-        if (entries[i].train && !p->options.train)
+        Asked asked = entries[i].asked;
+        if ((asked == TRAIN && !p->options.train) || (asked == PROFILE && !p->options.profile))
             continue;
         void *address = library.symbol(&library, entries[i].name);
         if (!address) {
@@ -165,6 +175,8 @@ void code_bind(Code *code, Library library, Threads *threads)
     code->pack = native_pack;
     code->init = native_init;
     code->close = native_close;
+    if (p->options.profile)
+        code->profile = native_profile;
     if (p->options.train) {
         code->unpack = native_unpack;
         code->backward = native_backward;

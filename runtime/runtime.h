@@ -145,6 +145,9 @@ struct Code {
 
     /* io: inputs that forward needs, in order of declaration, then outputs. */
     void (*forward)(Code *code, const void *params, void *const *io, void *workspace);
+    /* With profile: the same, and tick(user, k) after the k-th kernel of the program's forward. */
+    void (*profile)(Code *code, const void *params, void *const *io, void *workspace,
+                    void (*tick)(void *user, int kernel), void *user);
     void (*pack)(Code *code, void *params, const float *flat);
     void (*init)(Code *code, void *params, uint64_t seed);
     /* with train: */
@@ -214,7 +217,7 @@ void cc_build(Context *c, const Files *files, const Options *o, const char *kind
 typedef struct ModelOptions {
     int batch;
     Jit jit;
-    bool train;
+    bool train, profile;
     const Target *target;
     uint64_t seed;
     int threads;                       /* of a call; 0: one */
@@ -340,6 +343,25 @@ typedef struct Verdict {
 /* A verdict on every parameter's and every input's gradient; returns their number. */
 int gradients_check(Context *c, Graph *net, const GradientCheck *check, Verdict **verdict);
 
+/* -------------------------------------------------------------------- limits.c
+ * What one thread does at best on this machine with a target's vectors: measured by the
+ * functions that compiler/print/print_probes.c adds to the host's leaves. */
+
+enum { TRAFFICS = 7 };
+typedef struct Traffic { int64_t bytes; double copy_gbs, read_gbs; } Traffic;      /* at a working set */
+
+typedef struct Limits {
+    double peak_gflops;        /* 0: the target has no probes, nothing is known */
+    Traffic traffic[TRAFFICS]; /* the working set growing; copies read one half, write the other */
+} Limits;
+
+void limits_measure(Context *c, const Target *target, Limits *l);
+/* The peak once more: the larger counts, since a machine's clock drifts. */
+void limits_measure_peak(const Target *target, Limits *l);
+/* The least time that so many bytes take from where a working set of that size lies: what is
+ * written with as much of what is read at the rate of copying, the rest at that of reading. */
+double limits_traffic_ms(const Limits *l, int64_t working_set, int64_t read, int64_t written);
+
 /* ----------------------------------------------------------- commands (main.c calls) */
 
 typedef struct CommandOptions {
@@ -349,7 +371,7 @@ typedef struct CommandOptions {
     const char *input[16];  int inputs;            /* --input [name=]file */
     const char *outputs[16]; int n_outputs;        /* --output [name=]file */
     uint64_t seed;
-    bool json, train;
+    bool json, train, layers;
     int runs;
 } CommandOptions;
 
@@ -357,5 +379,14 @@ int command_compile(Context *c, const CommandOptions *o);      /* output.c */
 int command_predict(Context *c, const CommandOptions *o);
 int command_gradcheck(Context *c, const CommandOptions *o);
 int command_bench(Context *c, const CommandOptions *o);
+
+/* bench.c, bench_layers.c: `bench --layers`, a row a kernel of forward. */
+typedef struct BenchLayers BenchLayers;
+struct json_t;
+enum { BENCH_WARM_UP = 3, BENCH_MS = 1000 };       /* runs before the first that counts; enough of those */
+void bench_sort(double *time, int count);
+BenchLayers *bench_layers(Model *m, int runs, void *const *io);    /* runs 0: for about a second */
+void bench_layers_print(const BenchLayers *b);
+void bench_layers_json(const BenchLayers *b, struct json_t *to);
 
 #endif

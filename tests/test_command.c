@@ -3,6 +3,7 @@
 #include "tests.h"
 
 #include <jansson.h>
+#include <math.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -106,6 +107,9 @@ static const struct { const char *arguments, *says; } misuses[] = {
     {"FOLDER/small.lua --emit sonnet", "--emit"},
     {"FOLDER/small.lua --emit ir:sonnet", "sonnet"},
     {"summary", "which file"},
+    {"summary FOLDER/small.lua --layers", "does not take --layers"},
+    {"bench FOLDER/small.lua --layers --train", "found --train"},
+    {"bench FOLDER/small.lua --layers --jit eval", "found --jit eval"},
     {"summary FOLDER/small.lua --input x.npy", "does not take --input"},
     {"summary FOLDER/small.lua --json=3", "--json=3"},
     {"summary FOLDER/small.lua --batch 0", "whole number"},
@@ -494,6 +498,83 @@ START_TEST(bench_reports_figures)
 }
 END_TEST
 
+/* A percentage of a limit: null together with all others where nothing was measured. */
+static void expect_percent(const json_t *object, const char *key, bool known)
+{
+    const json_t *percent = json_object_get(object, key);
+    ck_assert_msg(known ? json_is_real(percent) : json_is_null(percent), "%s", key);
+    double value = json_number_value(percent);
+    ck_assert_msg(isfinite(value) && value >= 0, "%s: %g", key, value);
+}
+
+/* Returns its multiplications. */
+static long expect_layer(const json_t *layer, bool known)
+{
+    static const char *const rates[] = {"peak_percent", "bandwidth_percent", "bound_percent"};
+    double most = 0;
+    for (int i = 0; i < 3; i++) {
+        expect_percent(layer, rates[i], known);
+        double value = json_number_value(json_object_get(layer, rates[i]));
+        ck_assert(i < 2 || value == most);
+        most = value > most ? value : most;
+    }
+    ck_assert_int_gt((int)strlen(json_string_value(json_object_get(layer, "name"))), 0);
+    ck_assert_int_gt((int)json_array_size(json_object_get(layer, "output")), 0);
+    double ms = json_number_value(json_object_get(layer, "ms"));
+    ck_assert(isfinite(ms) && ms > 0);
+    ck_assert_int_gt(integer_of(layer, "bytes"), 0);
+    return integer_of(layer, "macs");
+}
+
+static const char *const layer_runs[] = {"", "--jit cc", "--target generic"};
+
+START_TEST(bench_times_each_kernel)
+{
+    char line[200];
+    Run plan = cnnc("FOLDER/small.lua --batch 2 --emit plan");
+    int kernels = 0;
+    ck_assert_int_eq(sscanf(plan.out, "function forward: %d", &kernels), 1);
+    snprintf(line, sizeof line, "bench --json --layers --batch 2 --runs 5 FOLDER/small.lua %s",
+             layer_runs[_i]);
+    Run r = cnnc(line);
+    ck_assert_msg(r.status == 0, "%s", r.err);
+    json_t *o = json_loads(r.out, 0, NULL), *layers = json_object_get(o, "layers");
+    bool known = json_is_real(json_object_get(o, "peak_gflops"));
+    ck_assert(known || !json_array_size(json_object_get(o, "bandwidth")));
+    ck_assert(!known || !strstr(line, "generic"));
+    expect_percent(o, "bound_percent", known);
+    long macs = 0;
+    for (size_t i = 0; i < json_array_size(layers); i++)
+        macs += expect_layer(json_array_get(layers, i), known);
+    ck_assert_int_eq(macs, 2 * (2 * 9 * 36 + 18 * 4));
+    ck_assert(strstr(line, "generic") || (int)json_array_size(layers) == kernels);
+    ck_assert_ptr_nonnull(strstr(r.out, "\"conv1 + relu1\""));
+    json_decref(o);
+    run_free(&r);
+    run_free(&plan);
+}
+END_TEST
+
+/* Parts of a concatenation are stored where it lies: each writes its own bytes alone. */
+START_TEST(bench_counts_what_a_kernel_writes)
+{
+    char path[300];
+    snprintf(path, sizeof path, "%s/joined.lua", folder);
+    text_write(path, "local x = input { 8, 5, 5 }\n"
+                     "local y = concat { x:conv2d { 4, kernel = 1 }, x:conv2d { 4, kernel = 1 } }\n"
+                     "return model { output = y:conv2d { 2, kernel = 1 }, name = 'joined' }\n");
+    Run r = cnnc("bench --json --layers --runs 5 --target generic FOLDER/joined.lua");
+    ck_assert_msg(r.status == 0, "%s", r.err);
+    json_t *o = json_loads(r.out, 0, NULL), *layers = json_object_get(o, "layers");
+    ck_assert_int_eq((int)json_array_size(layers), 3);
+    for (size_t i = 0; i < 3; i++)
+        ck_assert_int_eq(integer_of(json_array_get(layers, i), "bytes"),
+                         4 * (i < 2 ? 8 * 25 + 4 * 8 + 4 + 4 * 25 : 8 * 25 + 2 * 8 + 2 + 2 * 25));
+    json_decref(o);
+    run_free(&r);
+}
+END_TEST
+
 START_TEST(experiment_gets_its_arguments)
 {
     char path[300];
@@ -532,6 +613,8 @@ static void add_tests(TCase *t)
     tcase_add_test(t, predict_refuses_what_does_not_fit);
     tcase_add_test(t, gradcheck_accepts_right_gradients);
     tcase_add_test(t, bench_reports_figures);
+    tcase_add_loop_test(t, bench_times_each_kernel, 0, COUNT(layer_runs));
+    tcase_add_test(t, bench_counts_what_a_kernel_writes);
     tcase_add_test(t, experiment_gets_its_arguments);
 }
 

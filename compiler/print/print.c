@@ -45,17 +45,9 @@ static const char *kernel_name(File *file, const Function *f, const Kernel *k)
 static void kernel_comment(File *file, const Kernel *k)
 {
     Program *p = file->p;
-    const Node *last = k->node, *first = last->root ? last->root : last;
-    const Layer *layer = first->layer ? first->layer : last->layer;
-    text_add(file->t, "\n/* ");
-    if (layer)
-        text_add(file->t, "%s", layer->name);
-    if (layer && last->layer && last->layer != layer)
-        text_add(file->t, " + %s", last->layer->name);
-    text_add(file->t, "%s%s", layer ? ": " : "", first->op->name);
-    if (last != first)
-        text_add(file->t, " + %s", last->op->name);
-    text_add(file->t, " -> %s", shape_text(p->c, &last->shape, false));
+    const Layer *layer = kernel_start(k)->layer ? kernel_start(k)->layer : k->node->layer;
+    text_add(file->t, "\n/* %s%s%s -> %s", kernel_layers(p->c, k), layer ? ": " : "",
+             kernel_operations(p->c, k), shape_text(p->c, &k->node->shape, false));
     if (layer)
         text_add(file->t, ", %s", position(p, layer->where));
     const char *schedule = "";
@@ -159,7 +151,7 @@ static void mark_unused(Text *t, const Program *p, const Function *f, Signature 
 {
     unused(t, used(f, PLACE_PARAM, NULL), "params");
     for (int i = 0; i < p->net->inputs; i++)
-        if (kind != FORWARD || !p->net->input[i]->loss_only)
+        if (print_has_loss(kind) || !p->net->input[i]->loss_only)
             unused(t, used(f, PLACE_INPUT, p->net->input[i]->c_name), p->net->input[i]->c_name);
     if (kind == BACKWARD)
         unused(t, used(f, PLACE_GRAD, NULL), "grad");
@@ -196,10 +188,10 @@ static const char *loss_name(const Function *f)
 /* The calls of a driver.  In one that a team shares, what a kernel writes the next may read,
  * and what it reads the next may overwrite: all threads meet between, but where the first
  * thread goes on alone. */
-static void calls(File *file, const Function *f, const char *const *name)
+static void calls(File *file, const Function *f, const char *const *name, Signature kind)
 {
     const Program *p = file->p;
-    bool team = function_shared(f), alone = false;
+    bool team = function_shared(f) && kind != PROFILE, alone = false;
     for (int k = 0; k < f->kernels; k++) {
         bool shared = kernel_shared(f->kernel[k]);
         if (team && k && !(alone && !shared))
@@ -207,6 +199,8 @@ static void calls(File *file, const Function *f, const char *const *name)
         if (team && !shared)
             text_add(file->t, "    if (team->thread == 0)\n    ");
         text_add(file->t, "%s", call(p, f, f->kernel[k], name[k]));
+        if (kind == PROFILE)
+            text_add(file->t, "    tick(user, %d);\n", k);
         alone = !shared;
     }
 }
@@ -214,23 +208,26 @@ static void calls(File *file, const Function *f, const char *const *name)
 static void signature(File *file, const Program *p, const char *name, Signature kind, bool team)
 {
     print_named(file->t, p, "\n%s%s @_%s%s(%s%s)\n{\n", team ? "static " : "",
-                kind == FORWARD ? "void" : "float", name, team ? "_share" : "", print_signature(p, kind),
+                print_has_loss(kind) ? "float" : "void", name, team ? "_share" : "", print_signature(p, kind),
                 team ? format(p->c, ",\n    const %s_team *team", p->prefix) : "");
 }
 
-/* The driver's head and body.  Where a team shares the work, each thread calls it. */
+/* The driver's head and body.  Where a team shares the work, each thread calls it; kernels
+ * are timed on one. */
 static void driver(File *file, const Function *f, const char *name, Signature kind)
 {
     const Program *p = file->p;
-    bool team = function_shared(f);
+    bool team = function_shared(f) && kind != PROFILE;
     const char **kernels = NEW_ARRAY(p->c, const char *, f->kernels);
     for (int k = 0; k < f->kernels; k++)
         kernels[k] = kernel(file, f, f->kernel[k]);
     signature(file, p, name, kind, team);
     mark_unused(file->t, p, f, kind);
     declare_buffers(file->t, p, f);
-    calls(file, f, kernels);
-    if (kind != FORWARD)
+    if (function_shared(f) && !team)
+        print_named(file->t, p, "    const @_team self = {0, 1}, *const team = &self;\n");
+    calls(file, f, kernels, kind);
+    if (print_has_loss(kind))
         text_add(file->t, team ? "    return team->thread == 0 ? %s[0] : 0.0f;\n" : "    return %s[0];\n",
                  loss_name(f));
     text_add(file->t, "}\n");
@@ -241,7 +238,7 @@ static void function(File *file, const Function *f, const char *name, Signature 
 {
     const Program *p = file->p;
     driver(file, f, name, kind);
-    if (!function_shared(f) || file->leaves.hosted)
+    if (!function_shared(f) || file->leaves.hosted || kind == PROFILE)
         return;
     signature(file, p, name, kind, false);
     print_team(file->t, p, name, kind);
@@ -366,6 +363,8 @@ const char *print_source(Program *p, const char *header_name, PrintKind kind)
                         : format(p->c, "%.*s.weights", (int)strlen(header_name) - 2, header_name);
     print_pack(&t, p, pack_calls(&file), weights);
     function(&file, p->forward, "forward", FORWARD);
+    if (jit && p->options.profile)
+        function(&file, p->forward, "profile", PROFILE);
     if (p->options.train) {
         function(&file, p->loss, "loss", LOSS);
         backward(&file);

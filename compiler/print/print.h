@@ -48,12 +48,14 @@ void print_named(Text *t, const Program *p, const char *text, ...) __attribute__
 const char *print_upper(Context *c, const char *name);
 const char *print_base_name(const char *path);   /* without its folder */
 
-/* print_header.c.  Argument lists of the functions that the header declares. */
-typedef enum Signature { FORWARD, BACKWARD, LOSS } Signature;
+/* print_header.c.  Argument lists of the functions that the header declares, and of the
+ * forward that calls tick(user, k) after kernel k. */
+typedef enum Signature { FORWARD, PROFILE, BACKWARD, LOSS } Signature;
 const char *print_signature(const Program *p, Signature kind);
 void print_argument_names(Text *t, const Program *p, Signature kind);    /* of one that calls another */
 /* A local name that no argument has. */
 const char *print_free_name(const Program *p, const char *name);
+bool print_has_loss(Signature kind);             /* takes labels, returns the loss */
 void print_params_struct(Text *t, const Program *p);
 
 /* print_names.c.  One indented line, broken before an operator where it is too long. */
@@ -93,6 +95,10 @@ int print_leaf_stride(const Leaf *l);            /* of the host's member that su
 const char *print_leaf_geometry(Context *c, const char *prefix, bool hosted, const Leaf *leaf);
 void print_leaf_body(Text *t, const char *prefix, const Leaf *leaf, bool is_static);
 void print_leaf_declaration(Text *t, const char *prefix, const Leaf *leaf);
+
+/* print_probes.c: functions of the family that find a target's limits, with their rows of
+ * the family's table. */
+void print_probes(Text *t, Text *table, const char *prefix, const Target *target);
 
 /* print_params.c: where parameters come from. */
 void print_values(Text *t, const Program *p);    /* @_value: a parameter's element, from flat or seed */

@@ -17,6 +17,11 @@ static const char *broken(const Program *p, const Text *t)
     return t->length > 60 ? format(p->c, "\n    %s", t->data) : t->data;
 }
 
+bool print_has_loss(Signature kind)
+{
+    return kind == BACKWARD || kind == LOSS;
+}
+
 const char *print_signature(const Program *p, Signature kind)
 {
     Text t = {.c = p->c};
@@ -24,10 +29,10 @@ const char *print_signature(const Program *p, Signature kind)
     add_argument(p, &t, format(p->c, "%s%s_params *", constant, p->prefix), "params");
     for (int i = 0; i < p->net->inputs; i++) {
         const Input *in = p->net->input[i];
-        if (kind != FORWARD || !in->loss_only)
+        if (print_has_loss(kind) || !in->loss_only)
             add_argument(p, &t, in->dtype == I32 ? "const int32_t *" : "const float *", in->c_name);
     }
-    for (int i = 0; kind == FORWARD && i < p->outputs; i++)
+    for (int i = 0; !print_has_loss(kind) && i < p->outputs; i++)
         add_argument(p, &t, "float *", p->output[i].node->storage->name);
     if (kind == BACKWARD)
         add_argument(p, &t, format(p->c, "%s_params *", p->prefix), "grad");
@@ -37,6 +42,10 @@ const char *print_signature(const Program *p, Signature kind)
     add_argument(p, &t, "void *", "workspace");
     if (kind == BACKWARD && p->seeded)
         add_argument(p, &t, "uint64_t ", "seed");
+    if (kind == PROFILE) {
+        add_argument(p, &t, "void ", "(*tick)(void *user, int kernel)");
+        add_argument(p, &t, "void *", "user");
+    }
     return broken(p, &t);
 }
 

@@ -44,6 +44,18 @@ static void forward(Text *t, const Program *p, bool hosted)
     text_add(t, ", workspace%s);\n}\n", team_argument(p, p->forward, hosted));
 }
 
+/* The forward that calls tick(user, k) after kernel k. */
+static void profile(Text *t, const Program *p)
+{
+    int next = 0;
+    text_add(t, "\nvoid cnnc_profile(const void *params, void *const *io, void *workspace,\n"
+                "    void (*tick)(void *user, int kernel), void *user)\n{\n");
+    print_named(t, p, "    @_profile((const @_params *)params%s", inputs(p, false, "io", &next));
+    for (int i = 0; i < p->outputs; i++)
+        text_add(t, ", (float *)io[%d]", next++);
+    text_add(t, ", workspace, tick, user);\n}\n");
+}
+
 static void backward(Text *t, const Program *p, const char *name, bool hosted)
 {
     int next = 0, grads = 0;
@@ -92,6 +104,8 @@ static void training(Text *t, const Program *p, bool hosted)
 void print_jit_entries(Text *t, const Program *p, bool hosted)
 {
     forward(t, p, hosted);
+    if (p->options.profile)
+        profile(t, p);
     print_named(t, p,
                 "\nvoid cnnc_pack(void *params, const float *flat)\n{\n"
                 "    @_pack((@_params *)params, flat);\n}\n"

@@ -16,8 +16,9 @@ static void print_block(Printer *p, bool *known, int axis, const Loop *body);
 static bool print_copy(Printer *p, const Loop *l)
 {
     const Loop *store = l->body;
-    if (!p->file->hosted || p->f->packs || l->axis == p->nest->shared || l->lows || l->highs || l->step != 1 || !store || store->next ||
-        store->kind != LOOP_STORE || store->store.accumulate || store->store.value->kind != X_LOAD)
+    if (!p->file->hosted || p->f->packs || l->axis == p->nest->shared || l->lows || l->highs ||
+        l->step != 1 || !store || store->next || store->kind != LOOP_STORE || store->store.accumulate ||
+        store->store.value->kind != X_LOAD)
         return false;
     const Expr *from = store->store.value;
     if (store->store.address.coef[l->axis] != 1 || from->affine.coef[l->axis] != 1)

@@ -256,6 +256,7 @@ void print_leaf_family(Text *t, const Target *target)
                     text_add(&table, "    {\"cnnc_%s\", (const void *)%s_%s},\n", member, prefix, member);
                 }
             }
+    print_probes(t, &table, prefix, target);
     text_add(t, "\nconst struct { const char *name; const void *address; } %s_leaves[] = {\n%s    {0, 0}\n"
                 "};\n", prefix,
              table.data);
