@@ -19,6 +19,12 @@ static const char *position(const Program *p, const char *where)
 
 /* -- kernels -- */
 
+/* Where what a kernel computes begins; its own node is where it ends. */
+static const Node *first_node(const Kernel *k)
+{
+    return k->node->root ? k->node->root : k->node;
+}
+
 typedef struct Printed { const char *text, *name; } Printed;
 
 typedef struct File {
@@ -30,9 +36,10 @@ typedef struct File {
     const char **member;  int members;       /* of the leaf family, printed or declared */
 } File;
 
-static const char *kernel_name(File *file, const Function *f, const Kernel *k)
+static const char *kernel_name(File *file, const Function *f, const Kernel *k, bool shared)
 {
-    const char *base = format(file->p->c, "%s_%s_%s", file->p->prefix, f->name, k->name), *name = base;
+    const char *what = shared ? first_node(k)->op->name : k->name;
+    const char *base = format(file->p->c, "%s_%s_%s", file->p->prefix, f->name, what), *name = base;
     for (int serial = 2, i = 0; i < file->count; i++)
         if (!strcmp(file->printed[i].name, name)) {
             name = format(file->p->c, "%s_%d", base, serial++);
@@ -45,7 +52,7 @@ static const char *kernel_name(File *file, const Function *f, const Kernel *k)
 static void kernel_comment(File *file, const Kernel *k)
 {
     Program *p = file->p;
-    const Node *last = k->node, *first = last->root ? last->root : last;
+    const Node *last = k->node, *first = first_node(k);
     const Layer *layer = first->layer ? first->layer : last->layer;
     text_add(file->t, "\n/* ");
     if (layer)
@@ -90,17 +97,37 @@ static void new_leaves(File *file)
 }
 
 /* Prints a kernel unless the same text stands above; its name in either case. */
-static const char *kernel(File *file, const Function *f, const Kernel *k)
+static const char *kernel(File *file, const Function *f, const Kernel *k, bool shared)
 {
-    const char *text = print_kernel(&file->leaves, file->p->c, file->p->prefix, f, k);
+    const char *text = print_kernel(&file->leaves, file->p->c, file->p->prefix, f, k, shared);
     for (int i = 0; i < file->count; i++)
         if (!strcmp(file->printed[i].text, text))
             return file->printed[i].name;
-    const char *name = kernel_name(file, f, k);
+    const char *name = kernel_name(file, f, k, shared);
     new_leaves(file);
     kernel_comment(file, k);
     text_add(file->t, "static void %s%s", name, text);
     PUSH(file->p->c, file->printed, file->count) = (Printed){text, name};
+    return name;
+}
+
+/* Prints a function's kernels; their names.  Where only the names of their arguments keep
+ * kernels apart, one serves for all and its arguments are called by their part. */
+static const char **kernels(File *file, const Function *f)
+{
+    Context *c = file->p->c;
+    const char **name = NEW_ARRAY(c, const char *, f->kernels);
+    const char **text = NEW_ARRAY(c, const char *, f->kernels);
+    bool *shared = NEW_ARRAY(c, bool, f->kernels);
+    Leaves trial = {.hosted = file->leaves.hosted};
+    for (int k = 0; k < f->kernels; k++) {
+        text[k] = print_kernel(&trial, c, file->p->prefix, f, f->kernel[k], true);
+        for (int i = 0; i < k; i++)
+            if (!strcmp(text[i], text[k]))
+                shared[i] = shared[k] = true;
+    }
+    for (int k = 0; k < f->kernels; k++)
+        name[k] = kernel(file, f, f->kernel[k], shared[k]);
     return name;
 }
 
@@ -123,10 +150,10 @@ static const char *call(const Program *p, const Function *f, const Kernel *k, co
     Text t = {.c = p->c};
     bool from = false;
     for (int i = 0; i < k->storages; i++) {
-        if (f->packs && k->storage[i]->param && !k->storage[i]->param->derived)
-            from = true;
-        else
-            printer_argument_list(&t, 8, argument(p, k->storage[i]));
+        bool by_number = printer_by_number(f, k->storage[i]);
+        printer_argument_list(&t, 8, by_number ? format(p->c, "%d", k->storage[i]->param->index)
+                                     : argument(p, k->storage[i]));
+        from |= by_number;
     }
     if (from)
         printer_argument_list(&t, 8, "from");
@@ -195,15 +222,13 @@ static const char *loss_name(const Function *f)
 static void function(File *file, const Function *f, const char *name, Signature kind)
 {
     Program *p = file->p;
-    const char **kernels = NEW_ARRAY(p->c, const char *, f->kernels);
-    for (int k = 0; k < f->kernels; k++)
-        kernels[k] = kernel(file, f, f->kernel[k]);
+    const char **called = kernels(file, f);
     print_named(file->t, p, "\n%s @_%s(%s)\n{\n", kind == FORWARD ? "void" : "float", name,
                 print_signature(p, kind));
     mark_unused(file->t, p, f, kind);
     declare_buffers(file->t, p, f);
     for (int k = 0; k < f->kernels; k++)
-        text_add(file->t, "%s", call(p, f, f->kernel[k], kernels[k]));
+        text_add(file->t, "%s", call(p, f, f->kernel[k], called[k]));
     if (kind != FORWARD)
         text_add(file->t, "    return %s[0];\n", loss_name(f));
     text_add(file->t, "}\n");
@@ -239,10 +264,9 @@ static const char *pack_calls(File *file)
     for (int i = 0; f && i < f->storages; i++)
         if (f->storage[i]->place == PLACE_WORKSPACE && f->storage[i]->birth >= 0)
             text_add(&t, "    float %s[%d];\n", f->storage[i]->name, f->storage[i]->layout.elements);
-    for (int k = 0; f && k < f->kernels; k++) {
-        const char *name = kernel(file, f, f->kernel[k]);
-        text_add(&t, "%s", call(p, f, f->kernel[k], name));
-    }
+    const char **called = f ? kernels(file, f) : NULL;
+    for (int k = 0; f && k < f->kernels; k++)
+        text_add(&t, "%s", call(p, f, f->kernel[k], called[k]));
     return t.data ? t.data : "";
 }
 

@@ -27,6 +27,7 @@ typedef struct Printer {
     const char *prefix;       /* of the model's C names */
     const Function *f;
     const Kernel *kernel;
+    bool by_part;             /* arguments are called by their part: out, in, weight, not relu1, ... */
     Nest *nest;
     const char *axis[MAX_AXES];
     Text text;
@@ -55,7 +56,9 @@ void print_params_struct(Text *t, const Program *p);
 
 /* print_names.c.  One indented line, broken before an operator where it is too long. */
 void printer_line(Printer *p, const char *text, ...) __attribute__((format(printf, 2, 3)));
-const char *printer_argument(Printer *p, const Storage *s);
+const char *printer_argument(const Printer *p, const Storage *s);
+/* Whether an argument is the number of a parameter, whose elements @_value gives. */
+bool printer_by_number(const Function *f, const Storage *s);
 const char *printer_type(DType dtype);
 void printer_name_axes(Printer *p);              /* of p->nest */
 bool printer_runs_once(const Loop *l);
@@ -75,8 +78,9 @@ const char *print_access(Printer *p, const Node *n, const Affine *address);
 const char *print_affine(Printer *p, const Affine *a, int constant);
 const char *print_float(Context *c, double value);
 
-/* A kernel's argument list and body, without the name before it. */
-const char *print_kernel(Leaves *leaves, Context *c, const char *prefix, const Function *f, const Kernel *k);
+/* A kernel's argument list and body, without the name before it.  by_part: see Printer. */
+const char *print_kernel(Leaves *leaves, Context *c, const char *prefix, const Function *f, const Kernel *k,
+                         bool by_part);
 
 void print_leaf_call(Printer *p, const Loop *l);         /* print_call.c */
 

@@ -234,12 +234,12 @@ static const char *print_arguments(Printer *p)
     bool from = false;
     for (int i = 0; i < k->storages; i++) {
         const Storage *s = k->storage[i];
-        if (p->f->packs && s->param && !s->param->derived) {
-            from = true;
-            continue;
-        }
-        printer_argument_list(&t, 4, format(p->c, "%s%s *%s%s", i ? "const " : "", printer_type(s->dtype),
-                                            shared(k, s) ? "" : "CNNC_RESTRICT ", printer_argument(p, s)));
+        const char *name = printer_argument(p, s);
+        bool by_number = printer_by_number(p->f, s);
+        printer_argument_list(&t, 4, by_number ? format(p->c, "int %s", name) :
+                              format(p->c, "%s%s *%s%s", i ? "const " : "", printer_type(s->dtype),
+                                     shared(k, s) ? "" : "CNNC_RESTRICT ", name));
+        from |= by_number;
     }
     if (from)
         printer_argument_list(&t, 4, format(p->c, "const %s_source *from", p->prefix));
@@ -248,9 +248,11 @@ static const char *print_arguments(Printer *p)
     return t.length > LINE / 2 ? format(p->c, "\n    %s", t.data) : t.data;
 }
 
-const char *print_kernel(Leaves *leaves, Context *c, const char *prefix, const Function *f, const Kernel *k)
+const char *print_kernel(Leaves *leaves, Context *c, const char *prefix, const Function *f, const Kernel *k,
+                         bool by_part)
 {
-    Printer p = {.c = c, .file = leaves, .prefix = prefix, .f = f, .kernel = k, .text = {.c = c}};
+    Printer p = {.c = c, .file = leaves, .prefix = prefix, .f = f, .kernel = k, .by_part = by_part,
+                 .text = {.c = c}};
     printer_line(&p, "(%s)", print_arguments(&p));
     printer_line(&p, "{");
     p.depth++;
