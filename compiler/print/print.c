@@ -49,7 +49,7 @@ static const char *kernel_name(File *file, const Function *f, const Kernel *k, b
 }
 
 /* "conv1 + relu1: conv + relu -> 1x6x28x28, lenet5.lua:8" and the schedule. */
-static void kernel_comment(File *file, const Kernel *k)
+static void kernel_comment(File *file, const Kernel *k, int others)
 {
     Program *p = file->p;
     const Node *last = k->node, *first = first_node(k);
@@ -65,6 +65,8 @@ static void kernel_comment(File *file, const Kernel *k)
     text_add(file->t, " -> %s", shape_text(p->c, &last->shape, false));
     if (layer)
         text_add(file->t, ", %s", position(p, layer->where));
+    if (others)
+        text_add(file->t, "; and %d like it", others);
     const char *schedule = "";
     for (int i = 0; i < k->nests; i++)           /* residue classes often share theirs */
         if (strcmp(k->nest[i]->schedule, schedule))
@@ -97,37 +99,18 @@ static void new_leaves(File *file)
 }
 
 /* Prints a kernel unless the same text stands above; its name in either case. */
-static const char *kernel(File *file, const Function *f, const Kernel *k, bool shared)
+static const char *kernel(File *file, const Function *f, const Kernel *k, const Share *share)
 {
-    const char *text = print_kernel(&file->leaves, file->p->c, file->p->prefix, f, k, shared);
+    const char *text = share->text ? share->text
+                     : print_kernel(&file->leaves, file->p->c, file->p->prefix, f, k, share->by_part);
     for (int i = 0; i < file->count; i++)
         if (!strcmp(file->printed[i].text, text))
             return file->printed[i].name;
-    const char *name = kernel_name(file, f, k, shared);
+    const char *name = kernel_name(file, f, k, share->by_part);
     new_leaves(file);
-    kernel_comment(file, k);
+    kernel_comment(file, k, share->others);
     text_add(file->t, "static void %s%s", name, text);
     PUSH(file->p->c, file->printed, file->count) = (Printed){text, name};
-    return name;
-}
-
-/* Prints a function's kernels; their names.  Where only the names of their arguments keep
- * kernels apart, one serves for all and its arguments are called by their part. */
-static const char **kernels(File *file, const Function *f)
-{
-    Context *c = file->p->c;
-    const char **name = NEW_ARRAY(c, const char *, f->kernels);
-    const char **text = NEW_ARRAY(c, const char *, f->kernels);
-    bool *shared = NEW_ARRAY(c, bool, f->kernels);
-    Leaves trial = {.hosted = file->leaves.hosted};
-    for (int k = 0; k < f->kernels; k++) {
-        text[k] = print_kernel(&trial, c, file->p->prefix, f, f->kernel[k], true);
-        for (int i = 0; i < k; i++)
-            if (!strcmp(text[i], text[k]))
-                shared[i] = shared[k] = true;
-    }
-    for (int k = 0; k < f->kernels; k++)
-        name[k] = kernel(file, f, f->kernel[k], shared[k]);
     return name;
 }
 
@@ -145,7 +128,8 @@ static const char *argument(const Program *p, const Storage *s)
     }
 }
 
-static const char *call(const Program *p, const Function *f, const Kernel *k, const char *name)
+static const char *call(const Program *p, const Function *f, const Kernel *k, const char *name,
+                        const Share *share)
 {
     Text t = {.c = p->c};
     bool from = false;
@@ -159,6 +143,8 @@ static const char *call(const Program *p, const Function *f, const Kernel *k, co
         printer_argument_list(&t, 8, "from");
     if (kernel_seeded(k))
         printer_argument_list(&t, 8, "seed");
+    for (int i = 0; i < share->numbers; i++)
+        printer_argument_list(&t, 8, share->number[i]);
     const char *line = strlen(name) + t.length > 90 && !strchr(t.data, '\n') ? "\n        " : "";
     return format(p->c, "    %s(%s%s);\n", name, strchr(t.data, '\n') ? "\n        " : line, t.data);
 }
@@ -218,17 +204,29 @@ static const char *loss_name(const Function *f)
     return NULL;
 }
 
+/* Prints a function's kernels; the calls of them. */
+static const char *kernels(File *file, const Function *f)
+{
+    const Program *p = file->p;
+    Text calls = {.c = p->c};
+    const Share *share = print_shares(p->c, file->leaves.hosted, p->prefix, f);
+    for (int k = 0; k < f->kernels; k++) {
+        const char *name = kernel(file, f, f->kernel[k], &share[k]);
+        text_add(&calls, "%s", call(p, f, f->kernel[k], name, &share[k]));
+    }
+    return calls.data ? calls.data : "";
+}
+
 /* `name`: accumulate for the function that the compiler calls backward. */
 static void function(File *file, const Function *f, const char *name, Signature kind)
 {
     Program *p = file->p;
-    const char **called = kernels(file, f);
+    const char *calls = kernels(file, f);
     print_named(file->t, p, "\n%s @_%s(%s)\n{\n", kind == FORWARD ? "void" : "float", name,
                 print_signature(p, kind));
     mark_unused(file->t, p, f, kind);
     declare_buffers(file->t, p, f);
-    for (int k = 0; k < f->kernels; k++)
-        text_add(file->t, "%s", call(p, f, f->kernel[k], called[k]));
+    text_add(file->t, "%s", calls);
     if (kind != FORWARD)
         text_add(file->t, "    return %s[0];\n", loss_name(f));
     text_add(file->t, "}\n");
@@ -264,9 +262,8 @@ static const char *pack_calls(File *file)
     for (int i = 0; f && i < f->storages; i++)
         if (f->storage[i]->place == PLACE_WORKSPACE && f->storage[i]->birth >= 0)
             text_add(&t, "    float %s[%d];\n", f->storage[i]->name, f->storage[i]->layout.elements);
-    const char **called = f ? kernels(file, f) : NULL;
-    for (int k = 0; f && k < f->kernels; k++)
-        text_add(&t, "%s", call(p, f, f->kernel[k], called[k]));
+    if (f)
+        text_add(&t, "%s", kernels(file, f));
     return t.data ? t.data : "";
 }
 

@@ -1,6 +1,6 @@
 /* What the printer's files share.  print.c is net.c, print_header.c is net.h; a kernel is
  * print_kernel.c (loops), print_names.c (pointers, bounds), print_expr.c (expressions) and
- * print_call.c with print_leaf.c (leaves). */
+ * print_call.c with print_leaf.c (leaves); print_share.c finds kernels that are one function. */
 #ifndef PRINT_H
 #define PRINT_H
 
@@ -81,6 +81,15 @@ const char *print_float(Context *c, double value);
 /* A kernel's argument list and body, without the name before it.  by_part: see Printer. */
 const char *print_kernel(Leaves *leaves, Context *c, const char *prefix, const Function *f, const Kernel *k,
                          bool by_part);
+
+/* print_share.c: how a kernel is printed that may share its text with others. */
+typedef struct Share {
+    bool by_part;             /* see Printer */
+    int others;               /* of the first of those that share: how many follow */
+    const char *text;         /* of a kernel of pack that shares; elsewhere NULL: print_kernel's */
+    const char **number;  int numbers;           /* the last arguments of a call of it */
+} Share;
+Share *print_shares(Context *c, bool hosted, const char *prefix, const Function *f);      /* of all kernels */
 
 void print_leaf_call(Printer *p, const Loop *l);         /* print_call.c */
 
