@@ -36,17 +36,12 @@ typedef struct lenet5_source { const float *flat; uint64_t seed; } lenet5_source
 /* Element i of parameter k. */
 static float lenet5_value(const lenet5_source *from, int k, int i)
 {
-    static const struct { int offset; float constant, bound; const float *literal; } param[10] = {
-        {0, 0.0f, 0.2f, 0},  /* conv1.weight */
-        {150, 0.0f, 0.2f, 0},  /* conv1.bias */
-        {156, 0.0f, 0.08164966f, 0},  /* conv2.weight */
-        {2556, 0.0f, 0.08164966f, 0},  /* conv2.bias */
-        {2572, 0.0f, 0.05f, 0},  /* linear1.weight */
-        {50572, 0.0f, 0.05f, 0},  /* linear1.bias */
-        {50692, 0.0f, 0.09128709f, 0},  /* linear2.weight */
-        {60772, 0.0f, 0.09128709f, 0},  /* linear2.bias */
-        {60856, 0.0f, 0.10910895f, 0},  /* logits.weight */
-        {61696, 0.0f, 0.10910895f, 0},  /* logits.bias */
+    static const struct { int offset; float constant, bound; } param[10] = {
+        {0, 0, 0.2f}, {150, 0, 0.2f},  /* 0: conv1.weight, bias */
+        {156, 0, 0.08164966f}, {2556, 0, 0.08164966f},  /* 2: conv2.weight, bias */
+        {2572, 0, 0.05f}, {50572, 0, 0.05f},  /* 4: linear1.weight, bias */
+        {50692, 0, 0.09128709f}, {60772, 0, 0.09128709f},  /* 6: linear2.weight, bias */
+        {60856, 0, 0.10910895f}, {61696, 0, 0.10910895f},  /* 8: logits.weight, bias */
     };
     if (from->flat)
         return from->flat[param[k].offset + i];

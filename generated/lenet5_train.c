@@ -60,17 +60,12 @@ typedef struct lenet5_train_source { const float *flat; uint64_t seed; } lenet5_
 /* Element i of parameter k. */
 static float lenet5_train_value(const lenet5_train_source *from, int k, int i)
 {
-    static const struct { int offset; float constant, bound; const float *literal; } param[10] = {
-        {0, 0.0f, 0.2f, 0},  /* conv1.weight */
-        {150, 0.0f, 0.2f, 0},  /* conv1.bias */
-        {156, 0.0f, 0.08164966f, 0},  /* conv2.weight */
-        {2556, 0.0f, 0.08164966f, 0},  /* conv2.bias */
-        {2572, 0.0f, 0.05f, 0},  /* linear1.weight */
-        {50572, 0.0f, 0.05f, 0},  /* linear1.bias */
-        {50692, 0.0f, 0.09128709f, 0},  /* linear2.weight */
-        {60772, 0.0f, 0.09128709f, 0},  /* linear2.bias */
-        {60856, 0.0f, 0.10910895f, 0},  /* logits.weight */
-        {61696, 0.0f, 0.10910895f, 0},  /* logits.bias */
+    static const struct { int offset; float constant, bound; } param[10] = {
+        {0, 0, 0.2f}, {150, 0, 0.2f},  /* 0: conv1.weight, bias */
+        {156, 0, 0.08164966f}, {2556, 0, 0.08164966f},  /* 2: conv2.weight, bias */
+        {2572, 0, 0.05f}, {50572, 0, 0.05f},  /* 4: linear1.weight, bias */
+        {50692, 0, 0.09128709f}, {60772, 0, 0.09128709f},  /* 6: linear2.weight, bias */
+        {60856, 0, 0.10910895f}, {61696, 0, 0.10910895f},  /* 8: logits.weight, bias */
     };
     if (from->flat)
         return from->flat[param[k].offset + i];
@@ -1069,16 +1064,14 @@ float lenet5_train_accumulate(
     lenet5_train_loss_cross_entropy1_reduce_max(cross_entropy1_reduce_max, logits);
     lenet5_train_loss_cross_entropy1_sub(cross_entropy1_sub, logits, cross_entropy1_reduce_max);
     lenet5_train_backward_cross_entropy1_exp(cross_entropy1_exp, cross_entropy1_sub);
-    lenet5_train_backward_cross_entropy1_reduce_sum(
-        cross_entropy1_reduce_sum, cross_entropy1_exp);
+    lenet5_train_backward_cross_entropy1_reduce_sum(cross_entropy1_reduce_sum, cross_entropy1_exp);
     lenet5_train_backward_cross_entropy1_log(cross_entropy1_log, cross_entropy1_reduce_sum);
     lenet5_train_loss_loss(loss, label, cross_entropy1_sub, cross_entropy1_log);
     lenet5_train_backward_cross_entropy1_mul(
         cross_entropy1_mul, cross_entropy1_exp, cross_entropy1_reduce_sum, label);
     lenet5_train_backward_logits_bias_grad(grad->logits_bias, cross_entropy1_mul);
     lenet5_train_backward_logits_weight_grad(grad->logits_weight, cross_entropy1_mul, relu4);
-    lenet5_train_backward_relu4_gate(
-        relu4_gate, cross_entropy1_mul, params->logits_weight, relu4);
+    lenet5_train_backward_relu4_gate(relu4_gate, cross_entropy1_mul, params->logits_weight, relu4);
     lenet5_train_backward_linear2_bias_grad(grad->linear2_bias, relu4_gate);
     lenet5_train_backward_linear2_weight_grad(grad->linear2_weight, relu4_gate, relu3);
     lenet5_train_backward_relu3_gate(relu3_gate, relu4_gate, params->linear2_weight, relu3);

@@ -36,9 +36,8 @@ typedef struct pointwise_source { const float *flat; uint64_t seed; } pointwise_
 /* Element i of parameter k. */
 static float pointwise_value(const pointwise_source *from, int k, int i)
 {
-    static const struct { int offset; float constant, bound; const float *literal; } param[2] = {
-        {0, 0.0f, 0.125f, 0},  /* reduce.weight */
-        {1024, 0.0f, 0.125f, 0},  /* reduce.bias */
+    static const struct { int offset; float constant, bound; } param[2] = {
+        {0, 0, 0.125f}, {1024, 0, 0.125f},  /* 0: reduce.weight, bias */
     };
     if (from->flat)
         return from->flat[param[k].offset + i];

@@ -19,8 +19,8 @@ typedef struct x_source { const float *flat; uint64_t seed; } x_source;
 /* Element i of parameter k. */
 static float x_value(const x_source *from, int k, int i)
 {
-    static const struct { int offset; float constant, bound; const float *literal; } param[1] = {
-        {0, 0.0f, 0.0f, 0},  /* strokes.weight */
+    static const struct { int offset; float constant, bound; } param[1] = {
+        {0, 0, 0},  /* 0: strokes.weight */
     };
     if (from->flat)
         return from->flat[param[k].offset + i];

@@ -90,11 +90,13 @@ static void leaf_member(File *file, const Leaf *leaf)
 /* The leaf functions that the last kernel was the first to call. */
 static void new_leaves(File *file)
 {
+    for (int i = file->printed_leaves; i < file->leaves.leaves; i++)
+        leaf_member(file, file->leaves.leaf[i].leaf);
+    if (file->printed_leaves < file->leaves.leaves)
+        text_add(file->t, "\n");
     for (; file->printed_leaves < file->leaves.leaves; file->printed_leaves++) {
         const LeafText *l = &file->leaves.leaf[file->printed_leaves];
-        leaf_member(file, l->leaf);
-        const char *linkage = file->leaves.hosted ? "static" : "static __attribute__((noinline))";
-        text_add(file->t, "\n%s void %s%s", linkage, l->name, l->text);
+        print_named(file->t, file->p, "$_LEAF(%s, %s)\n", l->name, l->text);
     }
 }
 
@@ -145,7 +147,7 @@ static const char *call(const Program *p, const Function *f, const Kernel *k, co
         printer_argument_list(&t, 8, "seed");
     for (int i = 0; i < share->numbers; i++)
         printer_argument_list(&t, 8, share->number[i]);
-    const char *line = strlen(name) + t.length > 90 && !strchr(t.data, '\n') ? "\n        " : "";
+    const char *line = strlen(name) + t.length > LINE && !strchr(t.data, '\n') ? "\n        " : "";
     return format(p->c, "    %s(%s%s);\n", name, strchr(t.data, '\n') ? "\n        " : line, t.data);
 }
 
@@ -257,14 +259,17 @@ static void backward(File *file)
 static const char *pack_calls(File *file)
 {
     Program *p = file->p;
-    Text t = {.c = p->c};
     const Function *f = p->pack;
-    for (int i = 0; f && i < f->storages; i++)
-        if (f->storage[i]->place == PLACE_WORKSPACE && f->storage[i]->birth >= 0)
-            text_add(&t, "    float %s[%d];\n", f->storage[i]->name, f->storage[i]->layout.elements);
-    if (f)
-        text_add(&t, "%s", kernels(file, f));
-    return t.data ? t.data : "";
+    if (!f)
+        return "";
+    Text locals = {.c = p->c};
+    for (int i = 0; i < f->storages; i++) {
+        const Storage *s = f->storage[i];
+        if (s->place == PLACE_WORKSPACE && s->birth >= 0)
+            printer_argument_list(&locals, 8, format(p->c, "%s[%d]", s->name, s->layout.elements));
+    }
+    const char *calls = kernels(file, f);
+    return locals.length ? format(p->c, "    float %s;\n%s", locals.data, calls) : calls;
 }
 
 /* -- the source -- */
@@ -337,8 +342,10 @@ const char *print_source(Program *p, const char *header_name, PrintKind kind)
     } else {
         head(&t, p, header_name);
     }
-    if (p->forward->target->lanes > 1)
+    if (p->forward->target->lanes > 1) {
         print_leaf_types(&t, p->prefix, p->forward->target->lanes, !hosted);
+        print_leaf_macro(&t, p->prefix, hosted);
+    }
     random_functions(&t, p);
     print_fields(&t, p);
     print_values(&t, p);

@@ -95,9 +95,10 @@ void print_leaf_call(Printer *p, const Loop *l);         /* print_call.c */
 
 /* print_leaf.c: leaves.  hosted: their bodies are in the host. */
 void print_leaf_types(Text *t, const char *prefix, int lanes, bool bodies);
+void print_leaf_macro(Text *t, const char *prefix, bool hosted);
 const char *print_leaf_member(Context *c, const Leaf *leaf);     /* "fma_14x2" */
 int print_leaf_stride(const Leaf *l);            /* of the host's member that suits it best */
-const char *print_leaf_geometry(Context *c, const char *prefix, bool hosted, const Leaf *leaf);
+const char *print_leaf_geometry(Context *c, const Leaf *leaf);
 void print_leaf_body(Text *t, const char *prefix, const Leaf *leaf, bool is_static);
 void print_leaf_declaration(Text *t, const char *prefix, const Leaf *leaf);
 
