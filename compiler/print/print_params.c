@@ -7,6 +7,12 @@
 
 enum { LITERAL_BYTES = 1 << 20 };                /* larger sets go to a file of their own */
 
+/* What has vectors is for gcc and clang. */
+static bool has_attributes(const Program *p)
+{
+    return p->forward->target->lanes > 1;
+}
+
 static bool native_assembler(const Program *p)
 {
     return *p->options.target->cflags != 0;      /* generic: for compilers that may not have .incbin */
@@ -125,7 +131,7 @@ static void value_rows(Text *t, const Program *p, bool literals)
 void print_values(Text *t, const Program *p)
 {
     const Graph *net = p->net;
-    bool literals = false, uniforms = false, apart = p->forward->target->lanes > 1;
+    bool literals = false, uniforms = false, attributes = has_attributes(p);
     for (int k = 0; k < net->params; k++) {
         uniforms |= net->param[k]->init == INIT_UNIFORM;
         literals |= is_literal(p, net->param[k]);
@@ -140,8 +146,9 @@ void print_values(Text *t, const Program *p)
                 "/* Element i of parameter k.%s */\n"
                 "static %sfloat @_value(const @_source *from, int k, int i)\n{\n"
                 "    static const struct { int offset; float constant, bound;%s } param[%d] = {\n",
-                apart ? "  Copies of it in every loop would take long to compile." : "",
-                apart ? "__attribute__((noinline)) " : "", literals ? " const float *literal;" : "", net->params);
+                attributes ? "  Copies of it in every loop would take long to compile." : "",
+                attributes ? "__attribute__((noinline, hot)) " : "",
+                literals ? " const float *literal;" : "", net->params);
     value_rows(t, p, literals);
     text_add(t, "    };\n    if (from->flat)\n        return from->flat[param[k].offset + i];\n");
     if (literals)
@@ -158,7 +165,8 @@ void print_values(Text *t, const Program *p)
 
 static void take_function(Text *t, const Program *p, const char *calls)
 {
-    print_named(t, p, "\nstatic void @_take(@_params *params, const @_source *from)\n{\n");
+    const char *cold = has_attributes(p) ? "__attribute__((cold)) " : "";      /* quick to compile */
+    print_named(t, p, "\nstatic %svoid @_take(@_params *params, const @_source *from)\n{\n", cold);
     if (p->options.train)                        /* the struct is the state_dict */
         print_named(t, p,
                     "    for (int k = 0; k < %d; k++)\n"
