@@ -58,17 +58,12 @@ typedef struct lenet5_source { const float *flat; uint64_t seed; } lenet5_source
 /* Element i of parameter k. */
 static float lenet5_value(const lenet5_source *from, int k, int i)
 {
-    static const struct { int offset; float constant, bound; const float *literal; } param[10] = {
-        {0, 0.0f, 0.2f, 0},  /* conv1.weight */
-        {150, 0.0f, 0.2f, 0},  /* conv1.bias */
-        {156, 0.0f, 0.08164966f, 0},  /* conv2.weight */
-        {2556, 0.0f, 0.08164966f, 0},  /* conv2.bias */
-        {2572, 0.0f, 0.05f, 0},  /* linear1.weight */
-        {50572, 0.0f, 0.05f, 0},  /* linear1.bias */
-        {50692, 0.0f, 0.09128709f, 0},  /* linear2.weight */
-        {60772, 0.0f, 0.09128709f, 0},  /* linear2.bias */
-        {60856, 0.0f, 0.10910895f, 0},  /* logits.weight */
-        {61696, 0.0f, 0.10910895f, 0},  /* logits.bias */
+    static const struct { int offset; float constant, bound; } param[10] = {
+        {0, 0, 0.2f}, {150, 0, 0.2f},  /* 0: conv1.weight, bias */
+        {156, 0, 0.08164966f}, {2556, 0, 0.08164966f},  /* 2: conv2.weight, bias */
+        {2572, 0, 0.05f}, {50572, 0, 0.05f},  /* 4: linear1.weight, bias */
+        {50692, 0, 0.09128709f}, {60772, 0, 0.09128709f},  /* 6: linear2.weight, bias */
+        {60856, 0, 0.10910895f}, {61696, 0, 0.10910895f},  /* 8: logits.weight, bias */
     };
     if (from->flat)
         return from->flat[param[k].offset + i];
@@ -118,7 +113,7 @@ void lenet5_init(lenet5_params *params, uint64_t seed)
 static void lenet5_forward_image_rows(
     float *CNNC_RESTRICT image_rows, const float *CNNC_RESTRICT image)
 {
-    for (int row = 0; row <= 28; row++)
+    for (int row = 0; row < 29; row++)
         for (int i = 0; i < 2; i++)
             image_rows[row * 30 + i] = 0;
     for (int h = 0; h < 28; h++) {
@@ -144,10 +139,7 @@ static void lenet5_forward_relu1(
             kh_to = kh_to < 5 ? kh_to : 5;
             for (int ow = 0; ow < 28; ow += 4) {
                 float *const y = relu1 + (oc * 784 + oh * 28 + ow);
-                float s0 = 0.0f;
-                float s1 = 0.0f;
-                float s2 = 0.0f;
-                float s3 = 0.0f;
+                float s0 = 0.0f, s1 = 0.0f, s2 = 0.0f, s3 = 0.0f;
                 for (int kh = kh_from; kh < kh_to; kh++) {
                     const float *const x = image_rows + (oh * 30 + ow + kh * 30 - 60);
                     const float *const w = conv1_weight + (oc * 25 + kh * 5);
@@ -189,9 +181,8 @@ static void lenet5_forward_maxpool1(
 /* conv2 + relu2: conv + relu -> 1x16x10x10, lenet5.lua:9
  * unroll kh; unroll kw; threads share oc */
 static void lenet5_forward_relu2(
-    float *CNNC_RESTRICT relu2, const float *CNNC_RESTRICT maxpool1,
-    const float *CNNC_RESTRICT conv2_weight, const float *CNNC_RESTRICT conv2_bias,
-    const lenet5_team *team)
+    float *CNNC_RESTRICT relu2, const float *CNNC_RESTRICT maxpool1, const float *CNNC_RESTRICT conv2_weight,
+    const float *CNNC_RESTRICT conv2_bias, const lenet5_team *team)
 {
     for (int oc = lenet5_part(team, 16, 0), oc_end = lenet5_part(team, 16, 1); oc < oc_end; oc++) {
         const float *const b = conv2_bias + oc;
@@ -201,11 +192,11 @@ static void lenet5_forward_relu2(
                 for (int ic = 0; ic < 6; ic++) {
                     const float *const x = maxpool1 + (oh * 14 + ow + ic * 196);
                     const float *const w = conv2_weight + (oc * 150 + ic * 25);
-                    s0 += x[0] * w[0] + x[1] * w[1] + x[2] * w[2] + x[3] * w[3] + x[4] * w[4]
-                        + x[14] * w[5] + x[15] * w[6] + x[16] * w[7] + x[17] * w[8] + x[18] * w[9]
-                        + x[28] * w[10] + x[29] * w[11] + x[30] * w[12] + x[31] * w[13] + x[32] * w[14]
-                        + x[42] * w[15] + x[43] * w[16] + x[44] * w[17] + x[45] * w[18] + x[46] * w[19]
-                        + x[56] * w[20] + x[57] * w[21] + x[58] * w[22] + x[59] * w[23] + x[60] * w[24];
+                    s0 += x[0] * w[0] + x[1] * w[1] + x[2] * w[2] + x[3] * w[3] + x[4] * w[4] + x[14] * w[5]
+                        + x[15] * w[6] + x[16] * w[7] + x[17] * w[8] + x[18] * w[9] + x[28] * w[10] + x[29] * w[11]
+                        + x[30] * w[12] + x[31] * w[13] + x[32] * w[14] + x[42] * w[15] + x[43] * w[16]
+                        + x[44] * w[17] + x[45] * w[18] + x[46] * w[19] + x[56] * w[20] + x[57] * w[21]
+                        + x[58] * w[22] + x[59] * w[23] + x[60] * w[24];
                 }
                 const float v0 = s0 + b[0];
                 relu2[oc * 100 + oh * 10 + ow] = v0 > 0.0f ? v0 : 0.0f;
@@ -241,19 +232,16 @@ static void lenet5_forward_relu3(
     for (int o = 4 * lenet5_part(team, 30, 0), o_end = 4 * lenet5_part(team, 30, 1); o < o_end; o += 4) {
         const float *const b = linear1_bias + o;
         float *const y = relu3 + o;
-        float s0 = 0.0f;
-        float s1 = 0.0f;
-        float s2 = 0.0f;
-        float s3 = 0.0f;
+        float s0 = 0.0f, s1 = 0.0f, s2 = 0.0f, s3 = 0.0f;
         for (int k = 0; k < 400; k += 8) {
             const float *const x = maxpool2 + k;
             const float *const w = linear1_weight + (o * 400 + k);
-            s0 += x[0] * w[0] + x[1] * w[1] + x[2] * w[2] + x[3] * w[3] + x[4] * w[4] + x[5] * w[5]
-                + x[6] * w[6] + x[7] * w[7];
-            s1 += x[0] * w[400] + x[1] * w[401] + x[2] * w[402] + x[3] * w[403] + x[4] * w[404]
-                + x[5] * w[405] + x[6] * w[406] + x[7] * w[407];
-            s2 += x[0] * w[800] + x[1] * w[801] + x[2] * w[802] + x[3] * w[803] + x[4] * w[804]
-                + x[5] * w[805] + x[6] * w[806] + x[7] * w[807];
+            s0 += x[0] * w[0] + x[1] * w[1] + x[2] * w[2] + x[3] * w[3] + x[4] * w[4] + x[5] * w[5] + x[6] * w[6]
+                + x[7] * w[7];
+            s1 += x[0] * w[400] + x[1] * w[401] + x[2] * w[402] + x[3] * w[403] + x[4] * w[404] + x[5] * w[405]
+                + x[6] * w[406] + x[7] * w[407];
+            s2 += x[0] * w[800] + x[1] * w[801] + x[2] * w[802] + x[3] * w[803] + x[4] * w[804] + x[5] * w[805]
+                + x[6] * w[806] + x[7] * w[807];
             s3 += x[0] * w[1200] + x[1] * w[1201] + x[2] * w[1202] + x[3] * w[1203] + x[4] * w[1204]
                 + x[5] * w[1205] + x[6] * w[1206] + x[7] * w[1207];
         }
@@ -271,27 +259,24 @@ static void lenet5_forward_relu3(
 /* linear2 + relu4: matmul + relu -> 1x84, lenet5.lua:10
  * tile o 4; unroll k by 8 */
 static void lenet5_forward_relu4(
-    float *CNNC_RESTRICT relu4, const float *CNNC_RESTRICT relu3,
-    const float *CNNC_RESTRICT linear2_weight, const float *CNNC_RESTRICT linear2_bias)
+    float *CNNC_RESTRICT relu4, const float *CNNC_RESTRICT relu3, const float *CNNC_RESTRICT linear2_weight,
+    const float *CNNC_RESTRICT linear2_bias)
 {
     for (int o = 0; o < 84; o += 4) {
         const float *const b = linear2_bias + o;
         float *const y = relu4 + o;
-        float s0 = 0.0f;
-        float s1 = 0.0f;
-        float s2 = 0.0f;
-        float s3 = 0.0f;
+        float s0 = 0.0f, s1 = 0.0f, s2 = 0.0f, s3 = 0.0f;
         for (int k = 0; k < 120; k += 8) {
             const float *const x = relu3 + k;
             const float *const w = linear2_weight + (o * 120 + k);
-            s0 += x[0] * w[0] + x[1] * w[1] + x[2] * w[2] + x[3] * w[3] + x[4] * w[4] + x[5] * w[5]
-                + x[6] * w[6] + x[7] * w[7];
-            s1 += x[0] * w[120] + x[1] * w[121] + x[2] * w[122] + x[3] * w[123] + x[4] * w[124]
-                + x[5] * w[125] + x[6] * w[126] + x[7] * w[127];
-            s2 += x[0] * w[240] + x[1] * w[241] + x[2] * w[242] + x[3] * w[243] + x[4] * w[244]
-                + x[5] * w[245] + x[6] * w[246] + x[7] * w[247];
-            s3 += x[0] * w[360] + x[1] * w[361] + x[2] * w[362] + x[3] * w[363] + x[4] * w[364]
-                + x[5] * w[365] + x[6] * w[366] + x[7] * w[367];
+            s0 += x[0] * w[0] + x[1] * w[1] + x[2] * w[2] + x[3] * w[3] + x[4] * w[4] + x[5] * w[5] + x[6] * w[6]
+                + x[7] * w[7];
+            s1 += x[0] * w[120] + x[1] * w[121] + x[2] * w[122] + x[3] * w[123] + x[4] * w[124] + x[5] * w[125]
+                + x[6] * w[126] + x[7] * w[127];
+            s2 += x[0] * w[240] + x[1] * w[241] + x[2] * w[242] + x[3] * w[243] + x[4] * w[244] + x[5] * w[245]
+                + x[6] * w[246] + x[7] * w[247];
+            s3 += x[0] * w[360] + x[1] * w[361] + x[2] * w[362] + x[3] * w[363] + x[4] * w[364] + x[5] * w[365]
+                + x[6] * w[366] + x[7] * w[367];
         }
         const float v0 = s0 + b[0];
         y[0] = v0 > 0.0f ? v0 : 0.0f;
@@ -307,21 +292,19 @@ static void lenet5_forward_relu4(
 /* logits: matmul + add -> 1x10, lenet5.lua:11
  * tile o 2; unroll k by 7 */
 static void lenet5_forward_logits(
-    float *CNNC_RESTRICT logits, const float *CNNC_RESTRICT relu4,
-    const float *CNNC_RESTRICT logits_weight, const float *CNNC_RESTRICT logits_bias)
+    float *CNNC_RESTRICT logits, const float *CNNC_RESTRICT relu4, const float *CNNC_RESTRICT logits_weight,
+    const float *CNNC_RESTRICT logits_bias)
 {
     for (int o = 0; o < 10; o += 2) {
         const float *const b = logits_bias + o;
         float *const y = logits + o;
-        float s0 = 0.0f;
-        float s1 = 0.0f;
+        float s0 = 0.0f, s1 = 0.0f;
         for (int k = 0; k < 84; k += 7) {
             const float *const x = relu4 + k;
             const float *const w = logits_weight + (o * 84 + k);
-            s0 += x[0] * w[0] + x[1] * w[1] + x[2] * w[2] + x[3] * w[3] + x[4] * w[4] + x[5] * w[5]
-                + x[6] * w[6];
-            s1 += x[0] * w[84] + x[1] * w[85] + x[2] * w[86] + x[3] * w[87] + x[4] * w[88]
-                + x[5] * w[89] + x[6] * w[90];
+            s0 += x[0] * w[0] + x[1] * w[1] + x[2] * w[2] + x[3] * w[3] + x[4] * w[4] + x[5] * w[5] + x[6] * w[6];
+            s1 += x[0] * w[84] + x[1] * w[85] + x[2] * w[86] + x[3] * w[87] + x[4] * w[88] + x[5] * w[89]
+                + x[6] * w[90];
         }
         y[0] = s0 + b[0];
         y[1] = s1 + b[1];

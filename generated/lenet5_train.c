@@ -82,17 +82,12 @@ typedef struct lenet5_train_source { const float *flat; uint64_t seed; } lenet5_
 /* Element i of parameter k. */
 static float lenet5_train_value(const lenet5_train_source *from, int k, int i)
 {
-    static const struct { int offset; float constant, bound; const float *literal; } param[10] = {
-        {0, 0.0f, 0.2f, 0},  /* conv1.weight */
-        {150, 0.0f, 0.2f, 0},  /* conv1.bias */
-        {156, 0.0f, 0.08164966f, 0},  /* conv2.weight */
-        {2556, 0.0f, 0.08164966f, 0},  /* conv2.bias */
-        {2572, 0.0f, 0.05f, 0},  /* linear1.weight */
-        {50572, 0.0f, 0.05f, 0},  /* linear1.bias */
-        {50692, 0.0f, 0.09128709f, 0},  /* linear2.weight */
-        {60772, 0.0f, 0.09128709f, 0},  /* linear2.bias */
-        {60856, 0.0f, 0.10910895f, 0},  /* logits.weight */
-        {61696, 0.0f, 0.10910895f, 0},  /* logits.bias */
+    static const struct { int offset; float constant, bound; } param[10] = {
+        {0, 0, 0.2f}, {150, 0, 0.2f},  /* 0: conv1.weight, bias */
+        {156, 0, 0.08164966f}, {2556, 0, 0.08164966f},  /* 2: conv2.weight, bias */
+        {2572, 0, 0.05f}, {50572, 0, 0.05f},  /* 4: linear1.weight, bias */
+        {50692, 0, 0.09128709f}, {60772, 0, 0.09128709f},  /* 6: linear2.weight, bias */
+        {60856, 0, 0.10910895f}, {61696, 0, 0.10910895f},  /* 8: logits.weight, bias */
     };
     if (from->flat)
         return from->flat[param[k].offset + i];
@@ -125,7 +120,7 @@ void lenet5_train_init(lenet5_train_params *params, uint64_t seed)
 static void lenet5_train_forward_image_rows(
     float *CNNC_RESTRICT image_rows, const float *CNNC_RESTRICT image)
 {
-    for (int row = 0; row <= 28; row++)
+    for (int row = 0; row < 29; row++)
         for (int i = 0; i < 2; i++)
             image_rows[row * 30 + i] = 0;
     for (int h = 0; h < 28; h++) {
@@ -151,10 +146,7 @@ static void lenet5_train_forward_relu1(
             kh_to = kh_to < 5 ? kh_to : 5;
             for (int ow = 0; ow < 28; ow += 4) {
                 float *const y = relu1 + (oc * 784 + oh * 28 + ow);
-                float s0 = 0.0f;
-                float s1 = 0.0f;
-                float s2 = 0.0f;
-                float s3 = 0.0f;
+                float s0 = 0.0f, s1 = 0.0f, s2 = 0.0f, s3 = 0.0f;
                 for (int kh = kh_from; kh < kh_to; kh++) {
                     const float *const x = image_rows + (oh * 30 + ow + kh * 30 - 60);
                     const float *const w = conv1_weight + (oc * 25 + kh * 5);
@@ -196,9 +188,8 @@ static void lenet5_train_forward_maxpool1(
 /* conv2 + relu2: conv + relu -> 1x16x10x10, lenet5.lua:9
  * unroll kh; unroll kw; threads share oc */
 static void lenet5_train_forward_relu2(
-    float *CNNC_RESTRICT relu2, const float *CNNC_RESTRICT maxpool1,
-    const float *CNNC_RESTRICT conv2_weight, const float *CNNC_RESTRICT conv2_bias,
-    const lenet5_train_team *team)
+    float *CNNC_RESTRICT relu2, const float *CNNC_RESTRICT maxpool1, const float *CNNC_RESTRICT conv2_weight,
+    const float *CNNC_RESTRICT conv2_bias, const lenet5_train_team *team)
 {
     for (int oc = lenet5_train_part(team, 16, 0), oc_end = lenet5_train_part(team, 16, 1); oc < oc_end; oc++) {
         const float *const b = conv2_bias + oc;
@@ -208,11 +199,11 @@ static void lenet5_train_forward_relu2(
                 for (int ic = 0; ic < 6; ic++) {
                     const float *const x = maxpool1 + (oh * 14 + ow + ic * 196);
                     const float *const w = conv2_weight + (oc * 150 + ic * 25);
-                    s0 += x[0] * w[0] + x[1] * w[1] + x[2] * w[2] + x[3] * w[3] + x[4] * w[4]
-                        + x[14] * w[5] + x[15] * w[6] + x[16] * w[7] + x[17] * w[8] + x[18] * w[9]
-                        + x[28] * w[10] + x[29] * w[11] + x[30] * w[12] + x[31] * w[13] + x[32] * w[14]
-                        + x[42] * w[15] + x[43] * w[16] + x[44] * w[17] + x[45] * w[18] + x[46] * w[19]
-                        + x[56] * w[20] + x[57] * w[21] + x[58] * w[22] + x[59] * w[23] + x[60] * w[24];
+                    s0 += x[0] * w[0] + x[1] * w[1] + x[2] * w[2] + x[3] * w[3] + x[4] * w[4] + x[14] * w[5]
+                        + x[15] * w[6] + x[16] * w[7] + x[17] * w[8] + x[18] * w[9] + x[28] * w[10] + x[29] * w[11]
+                        + x[30] * w[12] + x[31] * w[13] + x[32] * w[14] + x[42] * w[15] + x[43] * w[16]
+                        + x[44] * w[17] + x[45] * w[18] + x[46] * w[19] + x[56] * w[20] + x[57] * w[21]
+                        + x[58] * w[22] + x[59] * w[23] + x[60] * w[24];
                 }
                 const float v0 = s0 + b[0];
                 relu2[oc * 100 + oh * 10 + ow] = v0 > 0.0f ? v0 : 0.0f;
@@ -245,23 +236,19 @@ static void lenet5_train_forward_relu3(
     const float *CNNC_RESTRICT linear1_weight, const float *CNNC_RESTRICT linear1_bias,
     const lenet5_train_team *team)
 {
-    for (int o = 4 * lenet5_train_part(team, 30, 0), o_end = 4
-        * lenet5_train_part(team, 30, 1); o < o_end; o += 4) {
+    for (int o = 4 * lenet5_train_part(team, 30, 0), o_end = 4 * lenet5_train_part(team, 30, 1); o < o_end; o += 4) {
         const float *const b = linear1_bias + o;
         float *const y = relu3 + o;
-        float s0 = 0.0f;
-        float s1 = 0.0f;
-        float s2 = 0.0f;
-        float s3 = 0.0f;
+        float s0 = 0.0f, s1 = 0.0f, s2 = 0.0f, s3 = 0.0f;
         for (int k = 0; k < 400; k += 8) {
             const float *const x = maxpool2 + k;
             const float *const w = linear1_weight + (o * 400 + k);
-            s0 += x[0] * w[0] + x[1] * w[1] + x[2] * w[2] + x[3] * w[3] + x[4] * w[4] + x[5] * w[5]
-                + x[6] * w[6] + x[7] * w[7];
-            s1 += x[0] * w[400] + x[1] * w[401] + x[2] * w[402] + x[3] * w[403] + x[4] * w[404]
-                + x[5] * w[405] + x[6] * w[406] + x[7] * w[407];
-            s2 += x[0] * w[800] + x[1] * w[801] + x[2] * w[802] + x[3] * w[803] + x[4] * w[804]
-                + x[5] * w[805] + x[6] * w[806] + x[7] * w[807];
+            s0 += x[0] * w[0] + x[1] * w[1] + x[2] * w[2] + x[3] * w[3] + x[4] * w[4] + x[5] * w[5] + x[6] * w[6]
+                + x[7] * w[7];
+            s1 += x[0] * w[400] + x[1] * w[401] + x[2] * w[402] + x[3] * w[403] + x[4] * w[404] + x[5] * w[405]
+                + x[6] * w[406] + x[7] * w[407];
+            s2 += x[0] * w[800] + x[1] * w[801] + x[2] * w[802] + x[3] * w[803] + x[4] * w[804] + x[5] * w[805]
+                + x[6] * w[806] + x[7] * w[807];
             s3 += x[0] * w[1200] + x[1] * w[1201] + x[2] * w[1202] + x[3] * w[1203] + x[4] * w[1204]
                 + x[5] * w[1205] + x[6] * w[1206] + x[7] * w[1207];
         }
@@ -279,27 +266,24 @@ static void lenet5_train_forward_relu3(
 /* linear2 + relu4: matmul + relu -> 1x84, lenet5.lua:10
  * tile o 4; unroll k by 8 */
 static void lenet5_train_forward_relu4(
-    float *CNNC_RESTRICT relu4, const float *CNNC_RESTRICT relu3,
-    const float *CNNC_RESTRICT linear2_weight, const float *CNNC_RESTRICT linear2_bias)
+    float *CNNC_RESTRICT relu4, const float *CNNC_RESTRICT relu3, const float *CNNC_RESTRICT linear2_weight,
+    const float *CNNC_RESTRICT linear2_bias)
 {
     for (int o = 0; o < 84; o += 4) {
         const float *const b = linear2_bias + o;
         float *const y = relu4 + o;
-        float s0 = 0.0f;
-        float s1 = 0.0f;
-        float s2 = 0.0f;
-        float s3 = 0.0f;
+        float s0 = 0.0f, s1 = 0.0f, s2 = 0.0f, s3 = 0.0f;
         for (int k = 0; k < 120; k += 8) {
             const float *const x = relu3 + k;
             const float *const w = linear2_weight + (o * 120 + k);
-            s0 += x[0] * w[0] + x[1] * w[1] + x[2] * w[2] + x[3] * w[3] + x[4] * w[4] + x[5] * w[5]
-                + x[6] * w[6] + x[7] * w[7];
-            s1 += x[0] * w[120] + x[1] * w[121] + x[2] * w[122] + x[3] * w[123] + x[4] * w[124]
-                + x[5] * w[125] + x[6] * w[126] + x[7] * w[127];
-            s2 += x[0] * w[240] + x[1] * w[241] + x[2] * w[242] + x[3] * w[243] + x[4] * w[244]
-                + x[5] * w[245] + x[6] * w[246] + x[7] * w[247];
-            s3 += x[0] * w[360] + x[1] * w[361] + x[2] * w[362] + x[3] * w[363] + x[4] * w[364]
-                + x[5] * w[365] + x[6] * w[366] + x[7] * w[367];
+            s0 += x[0] * w[0] + x[1] * w[1] + x[2] * w[2] + x[3] * w[3] + x[4] * w[4] + x[5] * w[5] + x[6] * w[6]
+                + x[7] * w[7];
+            s1 += x[0] * w[120] + x[1] * w[121] + x[2] * w[122] + x[3] * w[123] + x[4] * w[124] + x[5] * w[125]
+                + x[6] * w[126] + x[7] * w[127];
+            s2 += x[0] * w[240] + x[1] * w[241] + x[2] * w[242] + x[3] * w[243] + x[4] * w[244] + x[5] * w[245]
+                + x[6] * w[246] + x[7] * w[247];
+            s3 += x[0] * w[360] + x[1] * w[361] + x[2] * w[362] + x[3] * w[363] + x[4] * w[364] + x[5] * w[365]
+                + x[6] * w[366] + x[7] * w[367];
         }
         const float v0 = s0 + b[0];
         y[0] = v0 > 0.0f ? v0 : 0.0f;
@@ -315,21 +299,19 @@ static void lenet5_train_forward_relu4(
 /* logits: matmul + add -> 1x10, lenet5.lua:11
  * tile o 2; unroll k by 7 */
 static void lenet5_train_forward_logits(
-    float *CNNC_RESTRICT logits, const float *CNNC_RESTRICT relu4,
-    const float *CNNC_RESTRICT logits_weight, const float *CNNC_RESTRICT logits_bias)
+    float *CNNC_RESTRICT logits, const float *CNNC_RESTRICT relu4, const float *CNNC_RESTRICT logits_weight,
+    const float *CNNC_RESTRICT logits_bias)
 {
     for (int o = 0; o < 10; o += 2) {
         const float *const b = logits_bias + o;
         float *const y = logits + o;
-        float s0 = 0.0f;
-        float s1 = 0.0f;
+        float s0 = 0.0f, s1 = 0.0f;
         for (int k = 0; k < 84; k += 7) {
             const float *const x = relu4 + k;
             const float *const w = logits_weight + (o * 84 + k);
-            s0 += x[0] * w[0] + x[1] * w[1] + x[2] * w[2] + x[3] * w[3] + x[4] * w[4] + x[5] * w[5]
-                + x[6] * w[6];
-            s1 += x[0] * w[84] + x[1] * w[85] + x[2] * w[86] + x[3] * w[87] + x[4] * w[88]
-                + x[5] * w[89] + x[6] * w[90];
+            s0 += x[0] * w[0] + x[1] * w[1] + x[2] * w[2] + x[3] * w[3] + x[4] * w[4] + x[5] * w[5] + x[6] * w[6];
+            s1 += x[0] * w[84] + x[1] * w[85] + x[2] * w[86] + x[3] * w[87] + x[4] * w[88] + x[5] * w[89]
+                + x[6] * w[90];
         }
         y[0] = s0 + b[0];
         y[1] = s1 + b[1];
@@ -351,8 +333,7 @@ static void lenet5_train_forward_share(
     if (team->thread == 0)
         lenet5_train_forward_image_rows(image_rows, image);
     lenet5_train_meet(team);
-    lenet5_train_forward_relu1(
-        relu1, image_rows, params->conv1_weight, params->conv1_bias, team);
+    lenet5_train_forward_relu1(relu1, image_rows, params->conv1_weight, params->conv1_bias, team);
     lenet5_train_meet(team);
     if (team->thread == 0)
         lenet5_train_forward_maxpool1(maxpool1, relu1);
@@ -362,8 +343,7 @@ static void lenet5_train_forward_share(
     if (team->thread == 0)
         lenet5_train_forward_maxpool2(maxpool2, relu2);
     lenet5_train_meet(team);
-    lenet5_train_forward_relu3(
-        relu3, maxpool2, params->linear1_weight, params->linear1_bias, team);
+    lenet5_train_forward_relu3(relu3, maxpool2, params->linear1_weight, params->linear1_bias, team);
     lenet5_train_meet(team);
     if (team->thread == 0)
         lenet5_train_forward_relu4(relu4, relu3, params->linear2_weight, params->linear2_bias);
@@ -407,8 +387,7 @@ static void lenet5_train_loss_cross_entropy1_reduce_max(
 /* cross_entropy1: sub -> 1x10, lenet5.lua:13
  * plain loops */
 static void lenet5_train_loss_cross_entropy1_sub(
-    float *cross_entropy1_sub, const float *logits,
-    const float *CNNC_RESTRICT cross_entropy1_reduce_max)
+    float *cross_entropy1_sub, const float *logits, const float *CNNC_RESTRICT cross_entropy1_reduce_max)
 {
     for (int c = 0; c < 10; c++) {
         cross_entropy1_sub[c] = logits[c] - cross_entropy1_reduce_max[0];
@@ -431,8 +410,7 @@ static void lenet5_train_loss_cross_entropy1_log(
  * unroll c */
 static void lenet5_train_loss_loss(
     float *CNNC_RESTRICT loss, const int32_t *CNNC_RESTRICT label,
-    const float *CNNC_RESTRICT cross_entropy1_sub,
-    const float *CNNC_RESTRICT cross_entropy1_log)
+    const float *CNNC_RESTRICT cross_entropy1_sub, const float *CNNC_RESTRICT cross_entropy1_log)
 {
     float s0 = (label[0] == 0 ? 1.0f : 0.0f) * (cross_entropy1_sub[0] - cross_entropy1_log[0])
         + (label[0] == 1 ? 1.0f : 0.0f) * (cross_entropy1_sub[1] - cross_entropy1_log[0])
@@ -467,8 +445,7 @@ static float lenet5_train_loss_share(
     if (team->thread == 0)
         lenet5_train_forward_image_rows(image_rows, image);
     lenet5_train_meet(team);
-    lenet5_train_forward_relu1(
-        relu1, image_rows, params->conv1_weight, params->conv1_bias, team);
+    lenet5_train_forward_relu1(relu1, image_rows, params->conv1_weight, params->conv1_bias, team);
     lenet5_train_meet(team);
     if (team->thread == 0)
         lenet5_train_forward_maxpool1(maxpool1, relu1);
@@ -478,8 +455,7 @@ static float lenet5_train_loss_share(
     if (team->thread == 0)
         lenet5_train_forward_maxpool2(maxpool2, relu2);
     lenet5_train_meet(team);
-    lenet5_train_forward_relu3(
-        relu3, maxpool2, params->linear1_weight, params->linear1_bias, team);
+    lenet5_train_forward_relu3(relu3, maxpool2, params->linear1_weight, params->linear1_bias, team);
     lenet5_train_meet(team);
     if (team->thread == 0)
         lenet5_train_forward_relu4(relu4, relu3, params->linear2_weight, params->linear2_bias);
@@ -528,9 +504,9 @@ static void lenet5_train_backward_cross_entropy1_exp(
 static void lenet5_train_backward_cross_entropy1_reduce_sum(
     float *CNNC_RESTRICT cross_entropy1_reduce_sum, const float *CNNC_RESTRICT cross_entropy1_exp)
 {
-    float s0 = cross_entropy1_exp[0] + cross_entropy1_exp[1] + cross_entropy1_exp[2]
-        + cross_entropy1_exp[3] + cross_entropy1_exp[4] + cross_entropy1_exp[5] + cross_entropy1_exp[6]
-        + cross_entropy1_exp[7] + cross_entropy1_exp[8] + cross_entropy1_exp[9];
+    float s0 = cross_entropy1_exp[0] + cross_entropy1_exp[1] + cross_entropy1_exp[2] + cross_entropy1_exp[3]
+        + cross_entropy1_exp[4] + cross_entropy1_exp[5] + cross_entropy1_exp[6] + cross_entropy1_exp[7]
+        + cross_entropy1_exp[8] + cross_entropy1_exp[9];
     cross_entropy1_reduce_sum[0] = s0;
 }
 
@@ -549,8 +525,8 @@ static void lenet5_train_backward_cross_entropy1_mul(
     const float *CNNC_RESTRICT cross_entropy1_reduce_sum, const int32_t *CNNC_RESTRICT label)
 {
     for (int c = 0; c < 10; c++) {
-        cross_entropy1_mul[c] = (cross_entropy1_exp[c] / cross_entropy1_reduce_sum[0]
-            - (label[0] == c ? 1.0f : 0.0f)) * 1.0f;
+        cross_entropy1_mul[c] = (cross_entropy1_exp[c] / cross_entropy1_reduce_sum[0] - (label[0] == c
+            ? 1.0f : 0.0f)) * 1.0f;
     }
 }
 
@@ -614,21 +590,18 @@ static void lenet5_train_backward_relu4_gate(
         const float *const w = logits_weight + o;
         const float *const x = relu4 + o;
         float *const y = relu4_gate + o;
-        float s0 = cross_entropy1_mul[0] * w[0] + cross_entropy1_mul[1] * w[84]
-            + cross_entropy1_mul[2] * w[168] + cross_entropy1_mul[3] * w[252]
-            + cross_entropy1_mul[4] * w[336] + cross_entropy1_mul[5] * w[420]
-            + cross_entropy1_mul[6] * w[504] + cross_entropy1_mul[7] * w[588]
-            + cross_entropy1_mul[8] * w[672] + cross_entropy1_mul[9] * w[756];
-        float s1 = cross_entropy1_mul[0] * w[1] + cross_entropy1_mul[1] * w[85]
-            + cross_entropy1_mul[2] * w[169] + cross_entropy1_mul[3] * w[253]
-            + cross_entropy1_mul[4] * w[337] + cross_entropy1_mul[5] * w[421]
-            + cross_entropy1_mul[6] * w[505] + cross_entropy1_mul[7] * w[589]
-            + cross_entropy1_mul[8] * w[673] + cross_entropy1_mul[9] * w[757];
-        float s2 = cross_entropy1_mul[0] * w[2] + cross_entropy1_mul[1] * w[86]
-            + cross_entropy1_mul[2] * w[170] + cross_entropy1_mul[3] * w[254]
-            + cross_entropy1_mul[4] * w[338] + cross_entropy1_mul[5] * w[422]
-            + cross_entropy1_mul[6] * w[506] + cross_entropy1_mul[7] * w[590]
-            + cross_entropy1_mul[8] * w[674] + cross_entropy1_mul[9] * w[758];
+        float s0 = cross_entropy1_mul[0] * w[0] + cross_entropy1_mul[1] * w[84] + cross_entropy1_mul[2] * w[168]
+            + cross_entropy1_mul[3] * w[252] + cross_entropy1_mul[4] * w[336] + cross_entropy1_mul[5] * w[420]
+            + cross_entropy1_mul[6] * w[504] + cross_entropy1_mul[7] * w[588] + cross_entropy1_mul[8] * w[672]
+            + cross_entropy1_mul[9] * w[756];
+        float s1 = cross_entropy1_mul[0] * w[1] + cross_entropy1_mul[1] * w[85] + cross_entropy1_mul[2] * w[169]
+            + cross_entropy1_mul[3] * w[253] + cross_entropy1_mul[4] * w[337] + cross_entropy1_mul[5] * w[421]
+            + cross_entropy1_mul[6] * w[505] + cross_entropy1_mul[7] * w[589] + cross_entropy1_mul[8] * w[673]
+            + cross_entropy1_mul[9] * w[757];
+        float s2 = cross_entropy1_mul[0] * w[2] + cross_entropy1_mul[1] * w[86] + cross_entropy1_mul[2] * w[170]
+            + cross_entropy1_mul[3] * w[254] + cross_entropy1_mul[4] * w[338] + cross_entropy1_mul[5] * w[422]
+            + cross_entropy1_mul[6] * w[506] + cross_entropy1_mul[7] * w[590] + cross_entropy1_mul[8] * w[674]
+            + cross_entropy1_mul[9] * w[758];
         y[0] = 0.0f < x[0] ? s0 : 0.0f;
         y[1] = 0.0f < x[1] ? s1 : 0.0f;
         y[2] = 0.0f < x[2] ? s2 : 0.0f;
@@ -694,16 +667,13 @@ static void lenet5_train_backward_linear2_weight_grad(
 /* linear2 + relu3: matmul + gate -> 1x120, lenet5.lua:10
  * tile o 4; unroll k by 7 */
 static void lenet5_train_backward_relu3_gate(
-    float *relu3_gate, const float *CNNC_RESTRICT relu4_gate,
-    const float *CNNC_RESTRICT linear2_weight, const float *relu3)
+    float *relu3_gate, const float *CNNC_RESTRICT relu4_gate, const float *CNNC_RESTRICT linear2_weight,
+    const float *relu3)
 {
     for (int o = 0; o < 120; o += 4) {
         const float *const x = relu3 + o;
         float *const y = relu3_gate + o;
-        float s0 = 0.0f;
-        float s1 = 0.0f;
-        float s2 = 0.0f;
-        float s3 = 0.0f;
+        float s0 = 0.0f, s1 = 0.0f, s2 = 0.0f, s3 = 0.0f;
         for (int k = 0; k < 84; k += 7) {
             const float *const x2 = relu4_gate + k;
             const float *const w = linear2_weight + (o + k * 120);
@@ -756,24 +726,20 @@ static void lenet5_train_backward_linear1_matmul(
     float *CNNC_RESTRICT linear1_matmul, const float *CNNC_RESTRICT relu3_gate,
     const float *CNNC_RESTRICT linear1_weight, const lenet5_train_team *team)
 {
-    for (int o = 4 * lenet5_train_part(team, 100, 0), o_end = 4
-        * lenet5_train_part(team, 100, 1); o < o_end; o += 4) {
+    for (int o = 4 * lenet5_train_part(team, 100, 0), o_end = 4 * lenet5_train_part(team, 100, 1); o < o_end; o += 4) {
         float *const y = linear1_matmul + o;
-        float s0 = 0.0f;
-        float s1 = 0.0f;
-        float s2 = 0.0f;
-        float s3 = 0.0f;
+        float s0 = 0.0f, s1 = 0.0f, s2 = 0.0f, s3 = 0.0f;
         for (int k = 0; k < 120; k += 8) {
             const float *const x = relu3_gate + k;
             const float *const w = linear1_weight + (o + k * 400);
-            s0 += x[0] * w[0] + x[1] * w[400] + x[2] * w[800] + x[3] * w[1200] + x[4] * w[1600]
-                + x[5] * w[2000] + x[6] * w[2400] + x[7] * w[2800];
-            s1 += x[0] * w[1] + x[1] * w[401] + x[2] * w[801] + x[3] * w[1201] + x[4] * w[1601]
-                + x[5] * w[2001] + x[6] * w[2401] + x[7] * w[2801];
-            s2 += x[0] * w[2] + x[1] * w[402] + x[2] * w[802] + x[3] * w[1202] + x[4] * w[1602]
-                + x[5] * w[2002] + x[6] * w[2402] + x[7] * w[2802];
-            s3 += x[0] * w[3] + x[1] * w[403] + x[2] * w[803] + x[3] * w[1203] + x[4] * w[1603]
-                + x[5] * w[2003] + x[6] * w[2403] + x[7] * w[2803];
+            s0 += x[0] * w[0] + x[1] * w[400] + x[2] * w[800] + x[3] * w[1200] + x[4] * w[1600] + x[5] * w[2000]
+                + x[6] * w[2400] + x[7] * w[2800];
+            s1 += x[0] * w[1] + x[1] * w[401] + x[2] * w[801] + x[3] * w[1201] + x[4] * w[1601] + x[5] * w[2001]
+                + x[6] * w[2401] + x[7] * w[2801];
+            s2 += x[0] * w[2] + x[1] * w[402] + x[2] * w[802] + x[3] * w[1202] + x[4] * w[1602] + x[5] * w[2002]
+                + x[6] * w[2402] + x[7] * w[2802];
+            s3 += x[0] * w[3] + x[1] * w[403] + x[2] * w[803] + x[3] * w[1203] + x[4] * w[1603] + x[5] * w[2003]
+                + x[6] * w[2403] + x[7] * w[2803];
         }
         y[0] = s0;
         y[1] = s1;
@@ -837,7 +803,7 @@ static void lenet5_train_backward_relu2_gate(
     float *CNNC_RESTRICT relu2_gate, const int32_t *CNNC_RESTRICT maxpool2_index,
     const float *CNNC_RESTRICT linear1_matmul, const float *CNNC_RESTRICT relu2)
 {
-    for (int row = 0; row <= 160; row++)
+    for (int row = 0; row < 161; row++)
         for (int i = 0; i < 4; i++)
             relu2_gate[row * 14 + i] = 0;
     for (int c = 0; c < 16; c++) {
@@ -871,13 +837,11 @@ static void lenet5_train_backward_conv2_bias_grad(
 {
     for (int c = 0; c < 16; c += 2) {
         float *const y = conv2_bias_grad + c;
-        float s0 = 0.0f;
-        float s1 = 0.0f;
+        float s0 = 0.0f, s1 = 0.0f;
         for (int h = 0; h < 10; h++) {
             const float *const x = relu2_gate + (c * 140 + h * 14 + 4);
             s0 += x[0] + x[1] + x[2] + x[3] + x[4] + x[5] + x[6] + x[7] + x[8] + x[9];
-            s1 += x[140] + x[141] + x[142] + x[143] + x[144] + x[145] + x[146] + x[147] + x[148]
-                + x[149];
+            s1 += x[140] + x[141] + x[142] + x[143] + x[144] + x[145] + x[146] + x[147] + x[148] + x[149];
         }
         y[0] += s0;
         y[1] += s1;
@@ -899,11 +863,7 @@ static void lenet5_train_backward_conv2_input_grad(
             float *const y = conv2_input_grad + (ic * 196 + ih * 14 + 10);
             for (int iw = 0; iw < 10; iw += 5) {
                 float *const y2 = conv2_input_grad + (ic * 196 + ih * 14 + iw);
-                float s0 = 0.0f;
-                float s1 = 0.0f;
-                float s2 = 0.0f;
-                float s3 = 0.0f;
-                float s4 = 0.0f;
+                float s0 = 0.0f, s1 = 0.0f, s2 = 0.0f, s3 = 0.0f, s4 = 0.0f;
                 for (int oc = 0; oc < 16; oc++) {
                     for (int th = th_from; th < th_to; th++) {
                         const float *const x = relu2_gate + (ih * 14 + iw + oc * 140 - th * 14);
@@ -922,10 +882,7 @@ static void lenet5_train_backward_conv2_input_grad(
                 y2[4] = s4;
             }
             {
-                float s0 = 0.0f;
-                float s1 = 0.0f;
-                float s2 = 0.0f;
-                float s3 = 0.0f;
+                float s0 = 0.0f, s1 = 0.0f, s2 = 0.0f, s3 = 0.0f;
                 for (int oc = 0; oc < 16; oc++) {
                     for (int th = th_from; th < th_to; th++) {
                         const float *const x = relu2_gate + (ih * 14 + oc * 140 - th * 14 + 10);
@@ -956,9 +913,7 @@ static void lenet5_train_backward_conv2_weight_grad(
             for (int kh = 0; kh < 5; kh++) {
                 float *const y = conv2_weight_grad + (oc * 150 + ic * 25 + kh * 5);
                 {
-                    float s0 = 0.0f;
-                    float s1 = 0.0f;
-                    float s2 = 0.0f;
+                    float s0 = 0.0f, s1 = 0.0f, s2 = 0.0f;
                     for (int oh = 0; oh < 10; oh++) {
                         const float *const x = relu2_gate + (oc * 140 + oh * 14 + 4);
                         const float *const x2 = maxpool1 + (ic * 196 + kh * 14 + oh * 14);
@@ -974,8 +929,7 @@ static void lenet5_train_backward_conv2_weight_grad(
                     y[2] += s2;
                 }
                 {
-                    float s0 = 0.0f;
-                    float s1 = 0.0f;
+                    float s0 = 0.0f, s1 = 0.0f;
                     for (int oh = 0; oh < 10; oh++) {
                         const float *const x = relu2_gate + (oc * 140 + oh * 14 + 4);
                         const float *const x2 = maxpool1 + (ic * 196 + kh * 14 + oh * 14 + 3);
@@ -1053,9 +1007,7 @@ static void lenet5_train_backward_conv1_bias_grad(
 {
     for (int c = 0; c < 6; c += 3) {
         float *const y = conv1_bias_grad + c;
-        float s0 = 0.0f;
-        float s1 = 0.0f;
-        float s2 = 0.0f;
+        float s0 = 0.0f, s1 = 0.0f, s2 = 0.0f;
         for (int i = 0; i < 784; i += 8) {
             const float *const x = relu1_gate + (c * 784 + i);
             s0 += x[0] + x[1] + x[2] + x[3] + x[4] + x[5] + x[6] + x[7];
@@ -1082,9 +1034,7 @@ static void lenet5_train_backward_conv1_weight_grad(
             oh_to = oh_to < 28 ? oh_to : 28;
             float *const y = conv1_weight_grad + (oc * 25 + kh * 5);
             {
-                float s0 = 0.0f;
-                float s1 = 0.0f;
-                float s2 = 0.0f;
+                float s0 = 0.0f, s1 = 0.0f, s2 = 0.0f;
                 for (int oh = oh_from; oh < oh_to; oh++) {
                     for (int ow = 0; ow < 28; ow += 7) {
                         const float *const x = relu1_gate + (oc * 784 + oh * 28 + ow);
@@ -1102,8 +1052,7 @@ static void lenet5_train_backward_conv1_weight_grad(
                 y[2] += s2;
             }
             {
-                float s0 = 0.0f;
-                float s1 = 0.0f;
+                float s0 = 0.0f, s1 = 0.0f;
                 for (int oh = oh_from; oh < oh_to; oh++) {
                     for (int ow = 0; ow < 28; ow += 7) {
                         const float *const x = relu1_gate + (oc * 784 + oh * 28 + ow);
@@ -1122,8 +1071,8 @@ static void lenet5_train_backward_conv1_weight_grad(
 }
 
 static float lenet5_train_accumulate_share(
-    lenet5_train_params *params, const float *image, const int32_t *label,
-    lenet5_train_params *grad, void *workspace,
+    lenet5_train_params *params, const float *image, const int32_t *label, lenet5_train_params *grad,
+    void *workspace,
     const lenet5_train_team *team)
 {
     char *const base = (char *)workspace;
@@ -1153,8 +1102,7 @@ static float lenet5_train_accumulate_share(
     if (team->thread == 0)
         lenet5_train_forward_image_rows(image_rows, image);
     lenet5_train_meet(team);
-    lenet5_train_forward_relu1(
-        relu1, image_rows, params->conv1_weight, params->conv1_bias, team);
+    lenet5_train_forward_relu1(relu1, image_rows, params->conv1_weight, params->conv1_bias, team);
     lenet5_train_meet(team);
     if (team->thread == 0)
         lenet5_train_forward_maxpool1(maxpool1, relu1);
@@ -1164,8 +1112,7 @@ static float lenet5_train_accumulate_share(
     if (team->thread == 0)
         lenet5_train_forward_maxpool2(maxpool2, relu2);
     lenet5_train_meet(team);
-    lenet5_train_forward_relu3(
-        relu3, maxpool2, params->linear1_weight, params->linear1_bias, team);
+    lenet5_train_forward_relu3(relu3, maxpool2, params->linear1_weight, params->linear1_bias, team);
     lenet5_train_meet(team);
     if (team->thread == 0)
         lenet5_train_forward_relu4(relu4, relu3, params->linear2_weight, params->linear2_bias);
@@ -1178,8 +1125,7 @@ static float lenet5_train_accumulate_share(
     if (team->thread == 0)
         lenet5_train_backward_cross_entropy1_exp(cross_entropy1_exp, cross_entropy1_sub);
     if (team->thread == 0)
-        lenet5_train_backward_cross_entropy1_reduce_sum(
-        cross_entropy1_reduce_sum, cross_entropy1_exp);
+        lenet5_train_backward_cross_entropy1_reduce_sum(cross_entropy1_reduce_sum, cross_entropy1_exp);
     if (team->thread == 0)
         lenet5_train_backward_cross_entropy1_log(cross_entropy1_log, cross_entropy1_reduce_sum);
     if (team->thread == 0)
@@ -1192,8 +1138,7 @@ static float lenet5_train_accumulate_share(
     if (team->thread == 0)
         lenet5_train_backward_logits_weight_grad(grad->logits_weight, cross_entropy1_mul, relu4);
     if (team->thread == 0)
-        lenet5_train_backward_relu4_gate(
-        relu4_gate, cross_entropy1_mul, params->logits_weight, relu4);
+        lenet5_train_backward_relu4_gate(relu4_gate, cross_entropy1_mul, params->logits_weight, relu4);
     if (team->thread == 0)
         lenet5_train_backward_linear2_bias_grad(grad->linear2_bias, relu4_gate);
     if (team->thread == 0)
@@ -1203,8 +1148,7 @@ static float lenet5_train_accumulate_share(
     if (team->thread == 0)
         lenet5_train_backward_linear1_bias_grad(grad->linear1_bias, relu3_gate);
     lenet5_train_meet(team);
-    lenet5_train_backward_linear1_matmul(
-        linear1_matmul, relu3_gate, params->linear1_weight, team);
+    lenet5_train_backward_linear1_matmul(linear1_matmul, relu3_gate, params->linear1_weight, team);
     lenet5_train_meet(team);
     lenet5_train_backward_linear1_weight_grad(grad->linear1_weight, relu3_gate, maxpool2, team);
     lenet5_train_meet(team);
@@ -1215,8 +1159,7 @@ static float lenet5_train_accumulate_share(
     if (team->thread == 0)
         lenet5_train_backward_conv2_bias_grad(grad->conv2_bias, relu2_gate);
     lenet5_train_meet(team);
-    lenet5_train_backward_conv2_input_grad(
-        conv2_input_grad, relu2_gate, params->conv2_weight, team);
+    lenet5_train_backward_conv2_input_grad(conv2_input_grad, relu2_gate, params->conv2_weight, team);
     lenet5_train_meet(team);
     lenet5_train_backward_conv2_weight_grad(grad->conv2_weight, relu2_gate, maxpool1, team);
     lenet5_train_meet(team);
@@ -1232,8 +1175,8 @@ static float lenet5_train_accumulate_share(
 }
 
 float lenet5_train_accumulate(
-    lenet5_train_params *params, const float *image, const int32_t *label,
-    lenet5_train_params *grad, void *workspace)
+    lenet5_train_params *params, const float *image, const int32_t *label, lenet5_train_params *grad,
+    void *workspace)
 {
     float loss = 0.0f;
 #ifdef _OPENMP
@@ -1250,8 +1193,8 @@ float lenet5_train_accumulate(
 }
 
 float lenet5_train_backward(
-    lenet5_train_params *params, const float *image, const int32_t *label,
-    lenet5_train_params *grad, void *workspace)
+    lenet5_train_params *params, const float *image, const int32_t *label, lenet5_train_params *grad,
+    void *workspace)
 {
     for (int k = 0; k < 10; k++)
         for (int i = 0; i < lenet5_train_field[k].count; i++)

@@ -45,13 +45,13 @@ void lenet5_train_unpack(float *flat, const lenet5_train_params *params);
 /* Mean loss over the batch in training mode; overwrites grad.  params change only in
  * running statistics. */
 float lenet5_train_backward(
-    lenet5_train_params *params, const float *image, const int32_t *label,
-    lenet5_train_params *grad, void *workspace);
+    lenet5_train_params *params, const float *image, const int32_t *label, lenet5_train_params *grad,
+    void *workspace);
 
 /* The same, adding to grad: for batches larger than memory. */
 float lenet5_train_accumulate(
-    lenet5_train_params *params, const float *image, const int32_t *label,
-    lenet5_train_params *grad, void *workspace);
+    lenet5_train_params *params, const float *image, const int32_t *label, lenet5_train_params *grad,
+    void *workspace);
 
 /* Mean loss over the batch in inference mode. */
 float lenet5_train_loss(

@@ -58,9 +58,8 @@ typedef struct pointwise_source { const float *flat; uint64_t seed; } pointwise_
 /* Element i of parameter k. */
 static float pointwise_value(const pointwise_source *from, int k, int i)
 {
-    static const struct { int offset; float constant, bound; const float *literal; } param[2] = {
-        {0, 0.0f, 0.125f, 0},  /* reduce.weight */
-        {1024, 0.0f, 0.125f, 0},  /* reduce.bias */
+    static const struct { int offset; float constant, bound; } param[2] = {
+        {0, 0, 0.125f}, {1024, 0, 0.125f},  /* 0: reduce.weight, bias */
     };
     if (from->flat)
         return from->flat[param[k].offset + i];
@@ -100,21 +99,18 @@ static void pointwise_forward_output(
         const float *const b = reduce_bias + oc;
         for (int i = 0; i < 196; i += 4) {
             float *const y = output + (oc * 196 + i);
-            float s0 = 0.0f;
-            float s1 = 0.0f;
-            float s2 = 0.0f;
-            float s3 = 0.0f;
+            float s0 = 0.0f, s1 = 0.0f, s2 = 0.0f, s3 = 0.0f;
             for (int ic = 0; ic < 64; ic += 8) {
                 const float *const x = features + (i + ic * 196);
                 const float *const w = reduce_weight + (oc * 64 + ic);
-                s0 += x[0] * w[0] + x[196] * w[1] + x[392] * w[2] + x[588] * w[3] + x[784] * w[4]
-                    + x[980] * w[5] + x[1176] * w[6] + x[1372] * w[7];
-                s1 += x[1] * w[0] + x[197] * w[1] + x[393] * w[2] + x[589] * w[3] + x[785] * w[4]
-                    + x[981] * w[5] + x[1177] * w[6] + x[1373] * w[7];
-                s2 += x[2] * w[0] + x[198] * w[1] + x[394] * w[2] + x[590] * w[3] + x[786] * w[4]
-                    + x[982] * w[5] + x[1178] * w[6] + x[1374] * w[7];
-                s3 += x[3] * w[0] + x[199] * w[1] + x[395] * w[2] + x[591] * w[3] + x[787] * w[4]
-                    + x[983] * w[5] + x[1179] * w[6] + x[1375] * w[7];
+                s0 += x[0] * w[0] + x[196] * w[1] + x[392] * w[2] + x[588] * w[3] + x[784] * w[4] + x[980] * w[5]
+                    + x[1176] * w[6] + x[1372] * w[7];
+                s1 += x[1] * w[0] + x[197] * w[1] + x[393] * w[2] + x[589] * w[3] + x[785] * w[4] + x[981] * w[5]
+                    + x[1177] * w[6] + x[1373] * w[7];
+                s2 += x[2] * w[0] + x[198] * w[1] + x[394] * w[2] + x[590] * w[3] + x[786] * w[4] + x[982] * w[5]
+                    + x[1178] * w[6] + x[1374] * w[7];
+                s3 += x[3] * w[0] + x[199] * w[1] + x[395] * w[2] + x[591] * w[3] + x[787] * w[4] + x[983] * w[5]
+                    + x[1179] * w[6] + x[1375] * w[7];
             }
             const float v0 = s0 + b[0];
             y[0] = v0 > 0.0f ? v0 : 0.0f;

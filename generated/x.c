@@ -19,8 +19,8 @@ typedef struct x_source { const float *flat; uint64_t seed; } x_source;
 /* Element i of parameter k. */
 static float x_value(const x_source *from, int k, int i)
 {
-    static const struct { int offset; float constant, bound; const float *literal; } param[1] = {
-        {0, 0.0f, 0.0f, 0},  /* strokes.weight */
+    static const struct { int offset; float constant, bound; } param[1] = {
+        {0, 0, 0},  /* 0: strokes.weight */
     };
     if (from->flat)
         return from->flat[param[k].offset + i];
@@ -60,8 +60,7 @@ void x_init(x_params *params, uint64_t seed)
 /* strokes: conv -> 1x3x7x7, x.lua:34
  * tile ow 3; unroll kh; unroll kw */
 static void x_forward_map(
-    float *CNNC_RESTRICT map, const float *CNNC_RESTRICT image,
-    const float *CNNC_RESTRICT strokes_weight)
+    float *CNNC_RESTRICT map, const float *CNNC_RESTRICT image, const float *CNNC_RESTRICT strokes_weight)
 {
     for (int oc = 0; oc < 3; oc++) {
         const float *const w = strokes_weight + oc * 9;
@@ -81,8 +80,8 @@ static void x_forward_map(
                 y[2] = s2;
             }
             {
-                float s0 = x[0] * w[0] + x[1] * w[1] + x[2] * w[2] + x[9] * w[3] + x[10] * w[4]
-                    + x[11] * w[5] + x[18] * w[6] + x[19] * w[7] + x[20] * w[8];
+                float s0 = x[0] * w[0] + x[1] * w[1] + x[2] * w[2] + x[9] * w[3] + x[10] * w[4] + x[11] * w[5]
+                    + x[18] * w[6] + x[19] * w[7] + x[20] * w[8];
                 map[oc * 49 + oh * 7 + 6] = s0;
             }
         }
@@ -130,8 +129,7 @@ static void x_forward_pooled(
 }
 
 void x_forward(
-    const x_params *params, const float *image, float *map, float *relu, float *pooled,
-    void *workspace)
+    const x_params *params, const float *image, float *map, float *relu, float *pooled, void *workspace)
 {
     (void)workspace;
     x_forward_map(map, image, params->strokes_weight);

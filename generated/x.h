@@ -30,8 +30,7 @@ void x_pack(x_params *params, const float *flat);
 void x_init(x_params *params, uint64_t seed);
 
 void x_forward(
-    const x_params *params, const float *image, float *map, float *relu, float *pooled,
-    void *workspace);
+    const x_params *params, const float *image, float *map, float *relu, float *pooled, void *workspace);
 
 #ifdef __cplusplus
 }

@@ -5,6 +5,7 @@
 #include "trial.h"
 
 #include <ctype.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { RANDOM = 300, CHUNK = 72, FILES = 2 };
@@ -207,6 +208,30 @@ START_TEST(sanitizers_find_nothing)
 }
 END_TEST
 
+/* -- how long they are -- */
+
+static const char *const targets[] = {"generic", "x86-64-v2", "x86-64-v3", "x86-64-v4"};
+
+/* ResNet-50's 53 convolutions have few geometries, and kernels of one geometry are one function. */
+START_TEST(deep_networks_stay_short)
+{
+    Context c;
+    context_init(&c);
+    const char *path = format(&c, "%s/net.c", scratch_folder("short"));
+    Run r = run("build/cnnc graphs/resnet50.lua --target %s -o %s", targets[_i], path);
+    ck_assert_msg(r.status == 0, "exit status %d\n%.3000s", r.status, r.err);
+    run_free(&r);
+    char *text = text_read(path);
+    ck_assert_ptr_nonnull(text);
+    int lines = 0;
+    for (const char *at = text; (at = strchr(at, '\n')); at++)
+        lines++;
+    ck_assert_int_lt(lines, 2000);
+    free(text);
+    context_free(&c);
+}
+END_TEST
+
 /* -- the JIT's code and the command around it -- */
 
 START_TEST(valgrind_finds_nothing)
@@ -228,7 +253,7 @@ Suite *generated_suite(void)
 {
     Suite *s = suite_create("generated");
     TCase *warnings = tcase_create("warnings"), *sanitizers = tcase_create("sanitizers");
-    TCase *valgrind = tcase_create("valgrind");
+    TCase *valgrind = tcase_create("valgrind"), *size = tcase_create("size");
     Context c;
     Network *network;
     context_init(&c);
@@ -237,9 +262,11 @@ Suite *generated_suite(void)
     tcase_set_timeout(sanitizers, 400);
     tcase_add_loop_test(warnings, no_compiler_warns, 0, chunks);
     tcase_add_loop_test(sanitizers, sanitizers_find_nothing, 0, chunks);
+    tcase_add_loop_test(size, deep_networks_stay_short, 0, sizeof targets / sizeof *targets);
     tcase_add_loop_test(valgrind, valgrind_finds_nothing, 0, 4);
     suite_add_tcase(s, warnings);
     suite_add_tcase(s, sanitizers);
+    suite_add_tcase(s, size);
     suite_add_tcase(s, valgrind);
     return s;
 }

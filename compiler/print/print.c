@@ -19,6 +19,7 @@ static const char *position(const Program *p, const char *where)
 
 /* -- kernels -- */
 
+/* Where what a kernel computes begins; its own node is where it ends. */
 typedef struct Printed { const char *text, *name; } Printed;
 
 typedef struct File {
@@ -30,9 +31,10 @@ typedef struct File {
     const char **member;  int members;       /* of the leaf family, printed or declared */
 } File;
 
-static const char *kernel_name(File *file, const Function *f, const Kernel *k)
+static const char *kernel_name(File *file, const Function *f, const Kernel *k, bool shared)
 {
-    const char *base = format(file->p->c, "%s_%s_%s", file->p->prefix, f->name, k->name), *name = base;
+    const char *what = shared ? kernel_start(k)->op->name : k->name;
+    const char *base = format(file->p->c, "%s_%s_%s", file->p->prefix, f->name, what), *name = base;
     for (int serial = 2, i = 0; i < file->count; i++)
         if (!strcmp(file->printed[i].name, name)) {
             name = format(file->p->c, "%s_%d", base, serial++);
@@ -42,7 +44,7 @@ static const char *kernel_name(File *file, const Function *f, const Kernel *k)
 }
 
 /* "conv1 + relu1: conv + relu -> 1x6x28x28, lenet5.lua:8" and the schedule. */
-static void kernel_comment(File *file, const Kernel *k)
+static void kernel_comment(File *file, const Kernel *k, int others)
 {
     Program *p = file->p;
     const Layer *layer = kernel_start(k)->layer ? kernel_start(k)->layer : k->node->layer;
@@ -50,6 +52,8 @@ static void kernel_comment(File *file, const Kernel *k)
              kernel_operations(p->c, k), shape_text(p->c, &k->node->shape, false));
     if (layer)
         text_add(file->t, ", %s", position(p, layer->where));
+    if (others)
+        text_add(file->t, "; and %d like it", others);
     const char *schedule = "";
     for (int i = 0; i < k->nests; i++)           /* residue classes often share theirs */
         if (strcmp(k->nest[i]->schedule, schedule))
@@ -73,24 +77,27 @@ static void leaf_member(File *file, const Leaf *leaf)
 /* The leaf functions that the last kernel was the first to call. */
 static void new_leaves(File *file)
 {
+    for (int i = file->printed_leaves; i < file->leaves.leaves; i++)
+        leaf_member(file, file->leaves.leaf[i].leaf);
+    if (file->printed_leaves < file->leaves.leaves)
+        text_add(file->t, "\n");
     for (; file->printed_leaves < file->leaves.leaves; file->printed_leaves++) {
         const LeafText *l = &file->leaves.leaf[file->printed_leaves];
-        leaf_member(file, l->leaf);
-        const char *linkage = file->leaves.hosted ? "static" : "static __attribute__((noinline))";
-        text_add(file->t, "\n%s void %s%s", linkage, l->name, l->text);
+        print_named(file->t, file->p, "$_LEAF(%s, %s)\n", l->name, l->text);
     }
 }
 
 /* Prints a kernel unless the same text stands above; its name in either case. */
-static const char *kernel(File *file, const Function *f, const Kernel *k)
+static const char *kernel(File *file, const Function *f, const Kernel *k, const Share *share)
 {
-    const char *text = print_kernel(&file->leaves, file->p->c, file->p->prefix, f, k);
+    const char *text = share->text ? share->text
+                     : print_kernel(&file->leaves, file->p->c, file->p->prefix, f, k, share->by_part);
     for (int i = 0; i < file->count; i++)
         if (!strcmp(file->printed[i].text, text))
             return file->printed[i].name;
-    const char *name = kernel_name(file, f, k);
+    const char *name = kernel_name(file, f, k, share->by_part);
     new_leaves(file);
-    kernel_comment(file, k);
+    kernel_comment(file, k, share->others);
     text_add(file->t, "static void %s%s", name, text);
     PUSH(file->p->c, file->printed, file->count) = (Printed){text, name};
     return name;
@@ -110,15 +117,16 @@ static const char *argument(const Program *p, const Storage *s)
     }
 }
 
-static const char *call(const Program *p, const Function *f, const Kernel *k, const char *name)
+static const char *call(const Program *p, const Function *f, const Kernel *k, const char *name,
+                        const Share *share)
 {
     Text t = {.c = p->c};
     bool from = false;
     for (int i = 0; i < k->storages; i++) {
-        if (f->packs && k->storage[i]->param && !k->storage[i]->param->derived)
-            from = true;
-        else
-            printer_argument_list(&t, 8, argument(p, k->storage[i]));
+        bool by_number = printer_by_number(f, k->storage[i]);
+        printer_argument_list(&t, 8, by_number ? format(p->c, "%d", k->storage[i]->param->index)
+                                     : argument(p, k->storage[i]));
+        from |= by_number;
     }
     if (from)
         printer_argument_list(&t, 8, "from");
@@ -126,7 +134,9 @@ static const char *call(const Program *p, const Function *f, const Kernel *k, co
         printer_argument_list(&t, 8, "seed");
     if (kernel_shared(k))
         printer_argument_list(&t, 8, "team");
-    const char *line = strlen(name) + t.length > 90 && !strchr(t.data, '\n') ? "\n        " : "";
+    for (int i = 0; i < share->numbers; i++)
+        printer_argument_list(&t, 8, share->number[i]);
+    const char *line = strlen(name) + t.length > LINE && !strchr(t.data, '\n') ? "\n        " : "";
     return format(p->c, "    %s(%s%s);\n", name, strchr(t.data, '\n') ? "\n        " : line, t.data);
 }
 
@@ -185,24 +195,28 @@ static const char *loss_name(const Function *f)
     return NULL;
 }
 
-/* The calls of a driver.  In one that a team shares, what a kernel writes the next may read,
- * and what it reads the next may overwrite: all threads meet between, but where the first
- * thread goes on alone. */
-static void calls(File *file, const Function *f, const char *const *name, Signature kind)
+/* Prints a function's kernels; the calls of them.  In a driver that a team shares, what a
+ * kernel writes the next may read, and what it reads the next may overwrite: all threads meet
+ * between, but where the first thread goes on alone. */
+static const char *kernels(File *file, const Function *f, Signature kind)
 {
     const Program *p = file->p;
     bool team = function_shared(f) && kind != PROFILE, alone = false;
+    Text calls = {.c = p->c};
+    const Share *share = print_shares(p->c, file->leaves.hosted, p->prefix, f);
     for (int k = 0; k < f->kernels; k++) {
+        const char *name = kernel(file, f, f->kernel[k], &share[k]);
         bool shared = kernel_shared(f->kernel[k]);
         if (team && k && !(alone && !shared))
-            print_named(file->t, p, "    @_meet(team);\n");
+            print_named(&calls, p, "    @_meet(team);\n");
         if (team && !shared)
-            text_add(file->t, "    if (team->thread == 0)\n    ");
-        text_add(file->t, "%s", call(p, f, f->kernel[k], name[k]));
+            text_add(&calls, "    if (team->thread == 0)\n    ");
+        text_add(&calls, "%s", call(p, f, f->kernel[k], name, &share[k]));
         if (kind == PROFILE)
-            text_add(file->t, "    tick(user, %d);\n", k);
+            text_add(&calls, "    tick(user, %d);\n", k);
         alone = !shared;
     }
+    return calls.data ? calls.data : "";
 }
 
 static void signature(File *file, const Program *p, const char *name, Signature kind, bool team)
@@ -218,15 +232,13 @@ static void driver(File *file, const Function *f, const char *name, Signature ki
 {
     const Program *p = file->p;
     bool team = function_shared(f) && kind != PROFILE;
-    const char **kernels = NEW_ARRAY(p->c, const char *, f->kernels);
-    for (int k = 0; k < f->kernels; k++)
-        kernels[k] = kernel(file, f, f->kernel[k]);
+    const char *calls = kernels(file, f, kind);
     signature(file, p, name, kind, team);
     mark_unused(file->t, p, f, kind);
     declare_buffers(file->t, p, f);
     if (function_shared(f) && !team)
         print_named(file->t, p, "    const @_team self = {0, 1}, *const team = &self;\n");
-    calls(file, f, kernels, kind);
+    text_add(file->t, "%s", calls);
     if (print_has_loss(kind))
         text_add(file->t, team ? "    return team->thread == 0 ? %s[0] : 0.0f;\n" : "    return %s[0];\n",
                  loss_name(f));
@@ -267,16 +279,17 @@ static void backward(File *file)
 static const char *pack_calls(File *file)
 {
     Program *p = file->p;
-    Text t = {.c = p->c};
     const Function *f = p->pack;
-    for (int i = 0; f && i < f->storages; i++)
-        if (f->storage[i]->place == PLACE_WORKSPACE && f->storage[i]->birth >= 0)
-            text_add(&t, "    float %s[%d];\n", f->storage[i]->name, f->storage[i]->layout.elements);
-    for (int k = 0; f && k < f->kernels; k++) {
-        const char *name = kernel(file, f, f->kernel[k]);
-        text_add(&t, "%s", call(p, f, f->kernel[k], name));
+    if (!f)
+        return "";
+    Text locals = {.c = p->c};
+    for (int i = 0; i < f->storages; i++) {
+        const Storage *s = f->storage[i];
+        if (s->place == PLACE_WORKSPACE && s->birth >= 0)
+            printer_argument_list(&locals, 8, format(p->c, "%s[%d]", s->name, s->layout.elements));
     }
-    return t.data ? t.data : "";
+    const char *calls = kernels(file, f, FORWARD);
+    return locals.length ? format(p->c, "    float %s;\n%s", locals.data, calls) : calls;
 }
 
 /* -- the source -- */
@@ -352,8 +365,10 @@ const char *print_source(Program *p, const char *header_name, PrintKind kind)
     } else {
         head(&t, p, header_name);
     }
-    if (p->forward->target->lanes > 1)
+    if (p->forward->target->lanes > 1) {
         print_leaf_types(&t, p->prefix, p->forward->target->lanes, !hosted);
+        print_leaf_macro(&t, p->prefix, hosted);
+    }
     if (program_shared(p))
         print_team_types(&t, p, kind);
     random_functions(&t, p);

@@ -1,6 +1,6 @@
 /* What the printer's files share.  print.c is net.c, print_header.c is net.h; a kernel is
  * print_kernel.c (loops), print_names.c (pointers, bounds), print_expr.c (expressions) and
- * print_call.c with print_leaf.c (leaves). */
+ * print_call.c with print_leaf.c (leaves); print_share.c finds kernels that are one function. */
 #ifndef PRINT_H
 #define PRINT_H
 
@@ -27,6 +27,7 @@ typedef struct Printer {
     const char *prefix;       /* of the model's C names */
     const Function *f;
     const Kernel *kernel;
+    bool by_part;             /* arguments are called by their part: out, in, weight, not relu1, ... */
     Nest *nest;
     const char *axis[MAX_AXES];
     Text text;
@@ -36,7 +37,7 @@ typedef struct Printer {
     BoundName *bound;  int bounds;
 } Printer;
 
-enum { LINE = 100 };                             /* columns that a statement should fit in */
+enum { LINE = 110 };                             /* columns that a statement should fit in */
 
 /* print_text.c.  One more argument, on a line of its own where it does not fit. */
 void printer_argument_list(Text *t, int indent, const char *argument);
@@ -60,7 +61,9 @@ void print_params_struct(Text *t, const Program *p);
 
 /* print_names.c.  One indented line, broken before an operator where it is too long. */
 void printer_line(Printer *p, const char *text, ...) __attribute__((format(printf, 2, 3)));
-const char *printer_argument(Printer *p, const Storage *s);
+const char *printer_argument(const Printer *p, const Storage *s);
+/* Whether an argument is the number of a parameter, whose elements @_value gives. */
+bool printer_by_number(const Function *f, const Storage *s);
 const char *printer_type(DType dtype);
 const char *printer_fresh(Printer *p, const char *base, const char *suffix);      /* a free name */
 void printer_name_axes(Printer *p);              /* of p->nest */
@@ -81,8 +84,18 @@ const char *print_access(Printer *p, const Node *n, const Affine *address);
 const char *print_affine(Printer *p, const Affine *a, int constant);
 const char *print_float(Context *c, double value);
 
-/* A kernel's argument list and body, without the name before it. */
-const char *print_kernel(Leaves *leaves, Context *c, const char *prefix, const Function *f, const Kernel *k);
+/* A kernel's argument list and body, without the name before it.  by_part: see Printer. */
+const char *print_kernel(Leaves *leaves, Context *c, const char *prefix, const Function *f, const Kernel *k,
+                         bool by_part);
+
+/* print_share.c: how a kernel is printed that may share its text with others. */
+typedef struct Share {
+    bool by_part;             /* see Printer */
+    int others;               /* of the first of those that share: how many follow */
+    const char *text;         /* of a kernel of pack that shares; elsewhere NULL: print_kernel's */
+    const char **number;  int numbers;           /* the last arguments of a call of it */
+} Share;
+Share *print_shares(Context *c, bool hosted, const char *prefix, const Function *f);      /* of all kernels */
 
 bool kernel_shared(const Kernel *k);             /* a team of threads divides it */
 
@@ -90,9 +103,10 @@ void print_leaf_call(Printer *p, const Loop *l);         /* print_call.c */
 
 /* print_leaf.c: leaves.  hosted: their bodies are in the host. */
 void print_leaf_types(Text *t, const char *prefix, int lanes, bool bodies);
+void print_leaf_macro(Text *t, const char *prefix, bool hosted);
 const char *print_leaf_member(Context *c, const Leaf *leaf);     /* "fma_14x2" */
 int print_leaf_stride(const Leaf *l);            /* of the host's member that suits it best */
-const char *print_leaf_geometry(Context *c, const char *prefix, bool hosted, const Leaf *leaf);
+const char *print_leaf_geometry(Context *c, const Leaf *leaf);
 void print_leaf_body(Text *t, const char *prefix, const Leaf *leaf, bool is_static);
 void print_leaf_declaration(Text *t, const char *prefix, const Leaf *leaf);
 

@@ -9,7 +9,7 @@ static const char *leaf_name(Printer *p, const Leaf *wanted)
     Leaf *leaf = NEW(c, Leaf);
     *leaf = *wanted;
     leaf->stride = p->file->hosted ? print_leaf_stride(leaf) : 0;    /* a compiler sees the constants */
-    const char *text = print_leaf_geometry(c, p->prefix, p->file->hosted, leaf);
+    const char *text = print_leaf_geometry(c, leaf);
     for (int i = 0; i < p->file->leaves; i++)
         if (!strcmp(p->file->leaf[i].text, text))
             return p->file->leaf[i].name;

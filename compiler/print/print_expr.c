@@ -86,9 +86,10 @@ const char *print_access(Printer *p, const Node *n, const Affine *address)
     if (pointer)
         return format(p->c, "%s[%d]", pointer, address->constant - base);
     const char *index = print_affine(p, address, address->constant);
-    if (p->f->packs && n->storage->param && !n->storage->param->derived)
-        return format(p->c, "%s_value(from, %d, %s)", p->prefix, n->storage->param->index, index);
-    return format(p->c, "%s[%s]", printer_argument(p, n->storage), index);
+    const char *name = printer_argument(p, n->storage);
+    if (printer_by_number(p->f, n->storage))
+        return format(p->c, "%s_value(from, %s, %s)", p->prefix, name, index);
+    return format(p->c, "%s[%s]", name, index);
 }
 
 static const char *bound(Printer *p, const Expr *e, int need)

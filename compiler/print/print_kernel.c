@@ -78,11 +78,21 @@ static void print_for(Printer *p, bool *known, const Loop *l, bool alone)
     printer_line(p, "}");
 }
 
-static void print_init(Printer *p, const Loop *l)
+/* The accumulators that begin together; the last of their statements. */
+static const Loop *print_init(Printer *p, const Loop *l)
 {
-    printer_line(p, "float s%d = %s;", l->acc, p->nest->reduce == REDUCE_SUM ? "0.0f" : "-INFINITY");
+    const char *neutral = p->nest->reduce == REDUCE_SUM ? "0.0f" : "-INFINITY";
+    Text sums = {.c = p->c}, tags = {.c = p->c};
+    for (;; l = l->next) {
+        printer_argument_list(&sums, 4 * p->depth + 4, format(p->c, "s%d = %s", l->acc, neutral));
+        printer_argument_list(&tags, 4 * p->depth + 4, format(p->c, "k%d = 0", l->acc));
+        if (!l->next || l->next->kind != LOOP_INIT)
+            break;
+    }
+    printer_line(p, "float %s;", sums.data);
     if (p->nest->reduce == REDUCE_ARGMAX)
-        printer_line(p, "int k%d = 0;", l->acc);
+        printer_line(p, "int %s;", tags.data);
+    return l;
 }
 
 /* All terms in one expression: a compiler without optimiser keeps it in registers. */
@@ -153,7 +163,7 @@ static void print_statements(Printer *p, bool *known, const Loop *l)
         } else if (l->kind == LOOP_INIT && filled_at_once(l)) {
             unborn |= 1u << l->acc;
         } else if (l->kind == LOOP_INIT) {
-            print_init(p, l);
+            l = print_init(p, l);
         } else if (l->kind == LOOP_UPDATE) {
             (p->nest->reduce == REDUCE_SUM ? print_sum : print_max)(p, l, unborn >> l->acc & 1);
             unborn &= ~(1u << l->acc);
@@ -200,24 +210,29 @@ static void print_nest(Printer *p, Nest *nest)
 
 /* -- the function -- */
 
+/* The head of a loop over all threads' parts of n, or over all n. */
+static void print_zero_loop(Printer *p, const char *name, int n)
+{
+    if (kernel_shared(p->kernel))
+        printer_line(p, "for (int %s = %s_part(team, %d, 0), end = %s_part(team, %d, 1); %s < end; %s++)",
+                     name, p->prefix, n, p->prefix, n, name, name);
+    else
+        printer_line(p, "for (int %s = 0; %s < %d; %s++)", name, name, n, name);
+}
+
 /* The zeros between the rows, or of lanes that nothing writes, once for every birth
  * of the buffer. */
 static void print_zeros(Printer *p, const Storage *s)
 {
     const Layout *l = &s->layout;
     const char *name = printer_argument(p, s);
-    bool gap = l->gap && !FAULT(p->c, FAULT_GAP_NOT_CLEARED), shared = kernel_shared(p->kernel);
-    if (!s->clear && !gap)
-        return;
-    if (shared) {
-        printer_line(p, "if (team->thread == 0) {");
-        p->depth++;
-    }
     if (s->clear) {
-        printer_line(p, "for (int i = 0; i < %d; i++)", l->elements);
+        print_zero_loop(p, "i", l->elements);
         printer_line(p, "    %s[i] = 0;", name);
-    } else {
-        printer_line(p, "for (int row = 0; row <= %d; row++)", l->rows);
+        if (kernel_shared(p->kernel))            /* the nests write into what is cleared */
+            printer_line(p, "%s_meet(team);", p->prefix);
+    } else if (l->gap && !FAULT(p->c, FAULT_GAP_NOT_CLEARED)) {
+        print_zero_loop(p, "row", l->rows + 1);
         if (l->gap == 1) {
             printer_line(p, "    %s[row * %d] = 0;", name, l->pitch);
         } else {
@@ -225,12 +240,6 @@ static void print_zeros(Printer *p, const Storage *s)
             printer_line(p, "        %s[row * %d + i] = 0;", name, l->pitch);
         }
     }
-    if (shared) {
-        p->depth--;
-        printer_line(p, "}");
-    }
-    if (shared && s->clear)                      /* the nests write into what is cleared */
-        printer_line(p, "%s_meet(team);", p->prefix);
 }
 
 static bool expr_seeded(const Expr *e)
@@ -274,12 +283,12 @@ static const char *print_arguments(Printer *p)
     bool from = false;
     for (int i = 0; i < k->storages; i++) {
         const Storage *s = k->storage[i];
-        if (p->f->packs && s->param && !s->param->derived) {
-            from = true;
-            continue;
-        }
-        printer_argument_list(&t, 4, format(p->c, "%s%s *%s%s", i ? "const " : "", printer_type(s->dtype),
-                                            shared(k, s) ? "" : "CNNC_RESTRICT ", printer_argument(p, s)));
+        const char *name = printer_argument(p, s);
+        bool by_number = printer_by_number(p->f, s);
+        printer_argument_list(&t, 4, by_number ? format(p->c, "int %s", name) :
+                              format(p->c, "%s%s *%s%s", i ? "const " : "", printer_type(s->dtype),
+                                     shared(k, s) ? "" : "CNNC_RESTRICT ", name));
+        from |= by_number;
     }
     if (from)
         printer_argument_list(&t, 4, format(p->c, "const %s_source *from", p->prefix));
@@ -290,9 +299,11 @@ static const char *print_arguments(Printer *p)
     return t.length > LINE / 2 ? format(p->c, "\n    %s", t.data) : t.data;
 }
 
-const char *print_kernel(Leaves *leaves, Context *c, const char *prefix, const Function *f, const Kernel *k)
+const char *print_kernel(Leaves *leaves, Context *c, const char *prefix, const Function *f, const Kernel *k,
+                         bool by_part)
 {
-    Printer p = {.c = c, .file = leaves, .prefix = prefix, .f = f, .kernel = k, .text = {.c = c}};
+    Printer p = {.c = c, .file = leaves, .prefix = prefix, .f = f, .kernel = k, .by_part = by_part,
+                 .text = {.c = c}};
     printer_line(&p, "(%s)", print_arguments(&p));
     printer_line(&p, "{");
     p.depth++;

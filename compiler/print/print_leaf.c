@@ -12,6 +12,24 @@
 
 /* -- geometry -- */
 
+/* What defines a leaf function: it hands its constants to the body. */
+void print_leaf_macro(Text *t, const char *prefix, bool hosted)
+{
+    print_prefixed(t, prefix, format(t->c,
+              "\n"
+              "/* A leaf of one geometry: what its body gets of the call's b, c, d, ahead, n1, n2; then how\n"
+              " * it walks. */\n"
+              "#define $_LEAF(name, body, b_, c_, d_, ahead_, n1_, n2_, ...) \\\n"
+              "    static %svoid name( \\\n"
+              "        float *y, const float *a, const float *b, const float *c, const float *d, \\\n"
+              "        const float *ahead, int n1, int n2) \\\n"
+              "    { \\\n"
+              "        static const @_leaf g = {__VA_ARGS__}; \\\n"
+              "        (void)b, (void)c, (void)d, (void)ahead, (void)n1, (void)n2; \\\n"
+              "        %s_##body(y, a, b_, c_, d_, ahead_, n1_, n2_, &g); \\\n"
+              "    }\n", hosted ? "" : "__attribute__((noinline)) ", hosted ? "cnnc" : prefix));
+}
+
 void print_leaf_types(Text *t, const char *prefix, int lanes, bool bodies)
 {
     Context *c = t->c;
@@ -21,10 +39,10 @@ void print_leaf_types(Text *t, const char *prefix, int lanes, bool bodies)
               " * a, b along the loops, along the tile (t) and from vector to vector (k); likewise of the\n"
               " * addends c and d and the result y; what happens to the sum. */\n"
               "typedef struct @_leaf {\n"
+              "    float scale, low, high;\n"
               "    int n0, n3, a0, a1, a2, a3, b0, b1, b2, b3;\n"
               "    int at, ak, bt, bk, ct, ck, dt, dk, yt, yk;\n"
               "    int c_vector, d_vector, valid, ahead_lines;\n"
-              "    float scale, low, high;\n"
               "} @_leaf;\n");
     if (!bodies)
         return;
@@ -39,15 +57,20 @@ void print_leaf_types(Text *t, const char *prefix, int lanes, bool bodies)
               INLINE " @_vec @_all(float x)\n{\n    return (@_vec){0} + x;\n}\n\n"
               INLINE " @_vec @_choose(@_mask which, @_vec a, @_vec b)\n{\n"
               "    return (@_vec)((which & (@_mask)a) | (~which & (@_mask)b));\n}\n\n"
-              "/* What becomes of a sum before its first `valid` lanes are stored. */\n"
+              "/* An addend of sum t, k. */\n"
+              INLINE " @_vec @_addend(const float *from, int vector)\n{\n"
+              "    return vector ? @_load(from) : @_all(*from);\n}\n\n"
+              "/* What becomes of sum t, k before its first `valid` lanes are stored. */\n"
               INLINE " void @_finish(\n"
-              "    float *y, @_vec s, const float *c, const float *d, int valid, const @_leaf *g)\n{\n"
+              "    float *y, @_vec s, const float *c, const float *d, int t, int k, int valid,"
+              " const @_leaf *g)\n{\n"
               "    if (g->scale != 1.0f)\n        s *= g->scale;\n"
-              "    if (c)\n        s += g->c_vector ? @_load(c) : @_all(*c);\n"
-              "    if (d)\n        s += g->d_vector ? @_load(d) : @_all(*d);\n"
+              "    if (c)\n        s += @_addend(c + t * g->ct + k * g->ck, g->c_vector);\n"
+              "    if (d)\n        s += @_addend(d + t * g->dt + k * g->dk, g->d_vector);\n"
               "    if (g->low > -" UNBOUNDED ")\n        s = @_choose(s > @_all(g->low), s, @_all(g->low));\n"
               "    if (g->high < " UNBOUNDED ")\n"
               "        s = @_choose(s < @_all(g->high), s, @_all(g->high));\n"
+              "    y += t * g->yt + k * g->yk;\n"
               "    if (valid == @_lanes)\n        *(@_vec *)y = s;\n"
               "    else\n        __builtin_memcpy(y, &s, (unsigned)valid * sizeof(float));\n}\n");
 }
@@ -100,11 +123,11 @@ static void print_step(Text *t, const Leaf *leaf)
         text_add(t, "%sconst @_vec w%d = @_load(q%s);\n", in, k, step(c, k, "bk"));
     for (int i = 0; i < leaf->tile; i++) {
         if (scalar)
-            text_add(t, "%sconst float x%d = *(q%s);\n", in, i, tile_step(c, leaf, i));
+            text_add(t, "%sconst float x%d = *(q%s);", in, i, tile_step(c, leaf, i));
         for (int k = 0; k < leaf->vectors; k++) {
             const char *a = format(c, "@_load(p%s%s)", scalar ? "" : tile_step(c, leaf, i), step(c, k, "ak"));
-            if (scalar)
-                text_add(t, "%ss%d_%d += v%d * x%d;\n", in, i, k, k, i);
+            if (scalar)                          /* on one line */
+                text_add(t, " s%d_%d += v%d * x%d;%s", i, k, k, i, k == leaf->vectors - 1 ? "\n" : "");
             else if (leaf->kind == LEAF_FMA)
                 text_add(t, "%ss%d_%d += %s * w%d;\n", in, i, k, a, k);
             else if (leaf->kind == LEAF_SUM)
@@ -113,16 +136,6 @@ static void print_step(Text *t, const Leaf *leaf)
                 text_add(t, "%ss%d_%d = @_choose(%s > s%d_%d, %s, s%d_%d);\n", in, i, k, a, i, k, a, i, k);
         }
     }
-}
-
-/* An addend's place for one accumulator; there may be none. */
-static const char *addend(Context *c, char name, int tile, int vector)
-{
-    const char *along = step(c, tile, format(c, "%ct", name));
-    const char *across = step(c, vector, format(c, "%ck", name));
-    if (!*along && !*across)
-        return format(c, "%c", name);
-    return format(c, "%c ? %c%s%s : 0", name, name, along, across);
 }
 
 void print_leaf_body(Text *out, const char *prefix, const Leaf *leaf, bool is_static)
@@ -135,10 +148,11 @@ void print_leaf_body(Text *out, const char *prefix, const Leaf *leaf, bool is_st
         text_add(t, "    (void)ahead;\n");
     if (leaf->kind != LEAF_FMA)
         text_add(t, "    (void)b;\n");
+    Text sums = {.c = c};
     for (int i = 0; i < leaf->tile; i++)
         for (int k = 0; k < leaf->vectors; k++)
-            text_add(t, "%ss%d_%d = %s%s", k ? ", " : "    @_vec ", i, k, start,
-                     k == leaf->vectors - 1 ? ";\n" : "");
+            printer_argument_list(&sums, 8, format(c, "s%d_%d = %s", i, k, start));
+    text_add(t, "    @_vec %s;\n", sums.data);
     text_add(t,
              "    for (int i0 = 0; i0 < g->n0; i0++)\n"
              "        for (int i1 = 0; i1 < n1; i1++)\n"
@@ -159,8 +173,7 @@ void print_leaf_body(Text *out, const char *prefix, const Leaf *leaf, bool is_st
     text_add(t, "                }\n            }\n");
     for (int i = 0; i < leaf->tile; i++)
         for (int k = 0; k < leaf->vectors; k++)
-            text_add(t, "    @_finish(y%s%s, s%d_%d, %s, %s, %s, g);\n", step(c, i, "yt"), step(c, k, "yk"),
-                     i, k, addend(c, 'c', i, k), addend(c, 'd', i, k),
+            text_add(t, "    @_finish(y, s%d_%d, c, d, %d, %d, %s, g);\n", i, k, i, k,
                      k == leaf->vectors - 1 ? "g->valid" : "@_lanes");
     text_add(t, "}\n");
     print_prefixed(out, prefix, text.data);
@@ -174,42 +187,27 @@ static const char *limit(Context *c, float value)
     return isinf(value) ? (value < 0 ? "-" UNBOUNDED : UNBOUNDED) : print_float(c, (double)value);
 }
 
-static const char *unused_arguments(Context *c, const Leaf *l)
+static void numbers(Text *t, const int *number, int count)
 {
-    const char *unused[] = {l->b.node ? "" : "b", l->bias.node ? "" : "c", l->add.node ? "" : "d",
-                            l->ahead.node ? "" : "ahead", l->count[1] ? "n1" : "", l->count[2] ? "n2" : ""};
-    Text t = {.c = c};
-    for (int i = 0; i < 6; i++)
-        if (*unused[i])
-            text_add(&t, "%s(void)%s", t.length ? ", " : "    ", unused[i]);
-    return t.length ? format(c, "%s;\n", t.data) : "";
+    for (int i = 0; i < count; i++)
+        printer_argument_list(t, 4, format(t->c, "%d", number[i]));
 }
 
-/* Everything behind the function's name: two leaves of one geometry have one text. */
-const char *print_leaf_geometry(Context *c, const char *prefix, bool hosted, const Leaf *l)
+/* The rest of the macro's arguments: two leaves of one geometry have one text. */
+const char *print_leaf_geometry(Context *c, const Leaf *l)
 {
     const Operand *a = &l->a, *b = &l->b;
     Text t = {.c = c};
-    print_prefixed(&t, prefix, format(c,
-                  "(\n"
-                  "    float *y, const float *a, const float *b, const float *c, const float *d,"
-                  " const float *ahead,\n    int n1, int n2)\n{\n"
-                  "    static const @_leaf g = {\n"
-                  "        %d, %d, %d, %d, %d, %d, %d, %d, %d, %d,\n"
-                  "        %d, %d, %d, %d, %d, %d, %d, %d, %d, %d,\n"
-                  "        %d, %d, %d, %d, %s, %s, %s};\n"
-                  "%s    %s_%s(y, a, %s, %s, %s, %s, %s, %s, &g);\n}\n",
-                  l->count[0], l->count[3], a->step[0], a->step[1], a->step[2], a->step[3],
-                  b->step[0], b->step[1], b->step[2], b->step[3],
-                  a->t, a->k, b->t, b->k, l->bias.t, l->bias.k, l->add.t, l->add.k, l->y.t, l->y.k,
-                  l->bias.vector, l->add.vector, l->valid, l->ahead_lines,
-                  print_float(c, (double)l->scale),
-                  limit(c, l->low), limit(c, l->high), unused_arguments(c, l), hosted ? "cnnc" : prefix,
-                  print_leaf_member(c, l), b->node ? "b" : "0",
-                  l->bias.node ? "c" : "0", l->add.node ? "d" : "0",
-                  l->ahead.node ? "ahead" : "0", l->count[1] ? format(c, "%d", l->count[1]) : "n1",
-                  l->count[2] ? format(c, "%d", l->count[2]) : "n2"));
-    return t.data;
+    numbers(&t, (const int[]){l->count[0], l->count[3], a->step[0], a->step[1], a->step[2], a->step[3],
+                              b->step[0], b->step[1], b->step[2], b->step[3]}, 10);
+    numbers(&t, (const int[]){a->t, a->k, b->t, b->k, l->bias.t, l->bias.k, l->add.t, l->add.k,
+                              l->y.t, l->y.k, l->bias.vector, l->add.vector, l->valid, l->ahead_lines}, 14);
+    return format(c, "%s, %s, %s, %s, %s, %s, %s, %s, %s, %s,\n    %s", print_leaf_member(c, l),
+                  b->node ? "b" : "0",
+                  l->bias.node ? "c" : "0", l->add.node ? "d" : "0", l->ahead.node ? "ahead" : "0",
+                  l->count[1] ? format(c, "%d", l->count[1]) : "n1",
+                  l->count[2] ? format(c, "%d", l->count[2]) : "n2",
+                  print_float(c, (double)l->scale), limit(c, l->low), limit(c, l->high), t.data);
 }
 
 /* -- the host's family -- */

@@ -41,14 +41,38 @@ static bool taken_by_loops(const Kernel *k, const char *name)
             if (!strcmp(k->nest[i]->axis[a].name, name))
                 return true;
     if (!strcmp(name, "i") || !strcmp(name, "row") || !strcmp(name, "seed") || !strcmp(name, "from") ||
-        !strcmp(name, "team"))
+        !strcmp(name, "team") || !strcmp(name, "end"))
         return true;
     return name[0] && strchr("skv", name[0]) && isdigit((unsigned char)name[1]);
 }
 
-const char *printer_argument(Printer *p, const Storage *s)
+static const char *part(const Printer *p, const Storage *s)
 {
-    const char *name = s->name;
+    if (s == p->kernel->storage[0])
+        return "out";
+    if (printer_by_number(p->f, s))
+        return "param";
+    return s->place != PLACE_PARAM ? "in" : s->shape.rank > 1 ? "weight" : "bias";
+}
+
+/* out, in, in2, in3, weight ... */
+static const char *numbered_part(const Printer *p, const Storage *s)
+{
+    const char *name = part(p, s);
+    int serial = 1;
+    for (int i = 0; p->kernel->storage[i] != s; i++)
+        serial += !strcmp(part(p, p->kernel->storage[i]), name);
+    return serial > 1 ? format(p->c, "%s%d", name, serial) : name;
+}
+
+bool printer_by_number(const Function *f, const Storage *s)
+{
+    return f->packs && s->param && !s->param->derived;
+}
+
+const char *printer_argument(const Printer *p, const Storage *s)
+{
+    const char *name = p->by_part ? numbered_part(p, s) : s->name;
     while (taken_by_loops(p->kernel, name))
         name = format(p->c, "%s_", name);
     return name;
@@ -59,7 +83,7 @@ static bool taken(const Printer *p, const char *name)
     if (taken_by_loops(p->kernel, name))
         return true;
     for (int i = 0; i < p->kernel->storages; i++)
-        if (!strcmp(p->kernel->storage[i]->name, name))
+        if (!strcmp(printer_argument(p, p->kernel->storage[i]), name))
             return true;
     for (int i = 0; i < p->pointers; i++)
         if (!strcmp(p->pointer[i].name, name))
@@ -151,8 +175,7 @@ static bool constant(const Affine *a)
 
 static void gather_access(Gather *g, const Storage *s, const Affine *address)
 {
-    bool by_call = g->p->f->packs && s->param && !s->param->derived;
-    if (by_call || constant(address) || !settled(g->known, g->axis, address))
+    if (printer_by_number(g->p->f, s) || constant(address) || !settled(g->known, g->axis, address))
         return;
     for (int i = 0; i < g->groups; i++) {
         Group *group = &g->group[i];

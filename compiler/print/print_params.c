@@ -7,6 +7,12 @@
 
 enum { LITERAL_BYTES = 1 << 20 };                /* larger sets go to a file of their own */
 
+/* What has vectors is for gcc and clang. */
+static bool has_attributes(const Program *p)
+{
+    return p->forward->target->lanes > 1;
+}
+
 static bool native_assembler(const Program *p)
 {
     return *p->options.target->cflags != 0;      /* generic: for compilers that may not have .incbin */
@@ -86,10 +92,50 @@ static void literal_arrays(Text *t, const Program *p)
     }
 }
 
+static const char *number(Context *c, float value)
+{
+    return value == 0 ? "0" : print_float(c, (double)value);
+}
+
+static bool is_literal(const Program *p, const Param *param)
+{
+    return param->init == INIT_LITERAL && !p->weights;
+}
+
+static const char *value_row(const Program *p, const Param *param, bool literals)
+{
+    const char *literal = is_literal(p, param) ? format(p->c, "%s_initial_%s", p->prefix, param->c_name) : "0";
+    return format(p->c, "{%lld, %s, %s%s%s}", (long long)param->offset,
+                  number(p->c, param->init == INIT_CONSTANT ? param->value : 0),
+                  number(p->c, param->init == INIT_UNIFORM ? param->value : 0),
+                  literals ? ", " : "", literals ? literal : "");
+}
+
+/* A layer a line, and the number of its first parameter. */
+static void value_rows(Text *t, const Program *p, bool literals)
+{
+    Param *const *param = p->net->param;
+    for (int k = 0, end; k < p->net->params; k = end) {
+        const char *name = param[k]->name, *dot = strrchr(name, '.');
+        size_t layer = dot ? (size_t)(dot - name) + 1 : strlen(name) + 1;
+        Text names = {.c = t->c};
+        text_add(t, "       ");
+        for (end = k; end < p->net->params && !strncmp(param[end]->name, name, layer); end++) {
+            text_add(t, " %s,", value_row(p, param[end], literals));
+            text_add(&names, end > k ? ", %s" : "%s", param[end]->name + (end > k ? layer : 0));
+        }
+        text_add(t, "  /* %d: %s */\n", k, names.data);
+    }
+}
+
 void print_values(Text *t, const Program *p)
 {
     const Graph *net = p->net;
-    bool literals = false, uniforms = false;
+    bool literals = false, uniforms = false, attributes = has_attributes(p);
+    for (int k = 0; k < net->params; k++) {
+        uniforms |= net->param[k]->init == INIT_UNIFORM;
+        literals |= is_literal(p, net->param[k]);
+    }
     if (!p->fields)
         return;
     if (!p->weights)
@@ -97,21 +143,13 @@ void print_values(Text *t, const Program *p)
     print_named(t, p,
                 "\n/* Where parameters come from: an array in the order of state_dict, or a seed. */\n"
                 "typedef struct @_source { const float *flat; uint64_t seed; } @_source;\n\n"
-                "/* Element i of parameter k. */\n"
-                "static float @_value(const @_source *from, int k, int i)\n{\n"
-                "    static const struct {"
-                " int offset; float constant, bound; const float *literal; } param[%d] = {\n",
-                net->params);
-    for (int k = 0; k < net->params; k++) {
-        const Param *param = net->param[k];
-        bool uniform = param->init == INIT_UNIFORM, literal = param->init == INIT_LITERAL && !p->weights;
-        text_add(t, "        {%lld, %s, %s, %s},  /* %s */\n", (long long)param->offset,
-                 print_float(p->c, param->init == INIT_CONSTANT ? (double)param->value : 0),
-                 print_float(p->c, uniform ? (double)param->value : 0),
-                 literal ? format(p->c, "%s_initial_%s", p->prefix, param->c_name) : "0", param->name);
-        uniforms |= uniform;
-        literals |= literal;
-    }
+                "/* Element i of parameter k.%s */\n"
+                "static %sfloat @_value(const @_source *from, int k, int i)\n{\n"
+                "    static const struct { int offset; float constant, bound;%s } param[%d] = {\n",
+                attributes ? "  Copies of it in every loop would take long to compile." : "",
+                attributes ? "__attribute__((noinline, hot)) " : "",
+                literals ? " const float *literal;" : "", net->params);
+    value_rows(t, p, literals);
     text_add(t, "    };\n    if (from->flat)\n        return from->flat[param[k].offset + i];\n");
     if (literals)
         text_add(t, "    if (param[k].literal)\n        return param[k].literal[i];\n");
@@ -127,7 +165,8 @@ void print_values(Text *t, const Program *p)
 
 static void take_function(Text *t, const Program *p, const char *calls)
 {
-    print_named(t, p, "\nstatic void @_take(@_params *params, const @_source *from)\n{\n");
+    const char *cold = has_attributes(p) ? "__attribute__((cold)) " : "";      /* quick to compile */
+    print_named(t, p, "\nstatic %svoid @_take(@_params *params, const @_source *from)\n{\n", cold);
     if (p->options.train)                        /* the struct is the state_dict */
         print_named(t, p,
                     "    for (int k = 0; k < %d; k++)\n"
