@@ -201,10 +201,11 @@ const char *print_leaf_geometry(Context *c, const Leaf *l)
     numbers(&t, (const int[]){l->count[0], l->count[3], a->step[0], a->step[1], a->step[2], a->step[3],
                               b->step[0], b->step[1], b->step[2], b->step[3]}, 10);
     numbers(&t, (const int[]){a->t, a->k, b->t, b->k, l->bias.t, l->bias.k, l->add.t, l->add.k,
-                              l->y.t, l->y.k, l->bias.vector, l->add.vector, l->valid, l->ahead_lines}, 14);
+                              l->y.t, l->y.k}, 10);
+    numbers(&t, (const int[]){l->bias.vector, l->add.vector, l->valid, l->ahead_lines}, 4);
     return format(c, "%s, %s, %s, %s, %s, %s, %s, %s, %s, %s,\n    %s", print_leaf_member(c, l),
-                  b->node ? "b" : "0",
-                  l->bias.node ? "c" : "0", l->add.node ? "d" : "0", l->ahead.node ? "ahead" : "0",
+                  b->node ? "b" : "0", l->bias.node ? "c" : "0", l->add.node ? "d" : "0",
+                  l->ahead.node ? "ahead" : "0",
                   l->count[1] ? format(c, "%d", l->count[1]) : "n1",
                   l->count[2] ? format(c, "%d", l->count[2]) : "n2",
                   print_float(c, (double)l->scale), limit(c, l->low), limit(c, l->high), t.data);

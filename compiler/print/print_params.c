@@ -94,7 +94,7 @@ static void literal_arrays(Text *t, const Program *p)
 
 static const char *number(Context *c, float value)
 {
-    return value == 0 ? "0" : print_float(c, (double)value);
+    return value == 0 && !signbit(value) ? "0" : print_float(c, (double)value);
 }
 
 static bool is_literal(const Program *p, const Param *param)
@@ -165,7 +165,7 @@ void print_values(Text *t, const Program *p)
 
 static void take_function(Text *t, const Program *p, const char *calls)
 {
-    const char *cold = has_attributes(p) ? "__attribute__((cold)) " : "";      /* quick to compile */
+    const char *cold = has_attributes(p) ? "__attribute__((cold)) " : "";      /* runs once, compiles fast */
     print_named(t, p, "\nstatic %svoid @_take(@_params *params, const @_source *from)\n{\n", cold);
     if (p->options.train)                        /* the struct is the state_dict */
         print_named(t, p,
