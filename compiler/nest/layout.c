@@ -161,11 +161,11 @@ static void visit_accesses(Function *f, bool split)
         }
 }
 
-/* Few channels would leave most lanes idle: then rows are the better vectors. */
+/* Few channels would leave lanes idle and their memory unused: then rows are the better vectors. */
 static bool worth_blocks(const Storage *s, int lanes)
 {
     return s->place == PLACE_WORKSPACE && !s->plain && s->dtype == F32 && s->shape.rank > 2 &&
-           s->shape.dim[1] * 10 >= lanes * 7;
+           s->shape.dim[1] * 10 >= lanes * 8;
 }
 
 static void find_blocks(Function *f)
