@@ -214,10 +214,10 @@ struct Leaf {
      * cache, and where they begin: read for the first time, weights are cold. */
     int ahead_lines;
     Operand ahead;
-    /* From tile to tile the operand that moves advances by so many vectors, in the innermost
-     * loop every vector by one, every number by one: the host has such members apart.  0:
-     * anything. */
-    int stride;
+    /* Of the host, which has members apart for what is common; 0: anything.  Along the tile
+     * the operand that moves advances by so many elements, and in the innermost loop every
+     * vector by one and every number by one; that loop runs so often. */
+    int stride, taps;
 };
 
 /* Whether b gives numbers that meet all lanes of a: tiles then share a's vectors. */

@@ -105,7 +105,7 @@ void print_leaf_call(Printer *p, const Loop *l);         /* print_call.c */
 void print_leaf_types(Text *t, const char *prefix, int lanes, bool bodies);
 void print_leaf_macro(Text *t, const char *prefix, bool hosted);
 const char *print_leaf_member(Context *c, const Leaf *leaf);     /* "fma_14x2" */
-int print_leaf_stride(const Leaf *l);            /* of the host's member that suits it best */
+void print_leaf_suit(Leaf *l);                   /* stride and taps of the host's member that suits it best */
 const char *print_leaf_geometry(Context *c, const Leaf *leaf);
 void print_leaf_body(Text *t, const char *prefix, const Leaf *leaf, bool is_static);
 void print_leaf_declaration(Text *t, const char *prefix, const Leaf *leaf);

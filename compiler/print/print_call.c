@@ -8,7 +8,8 @@ static const char *leaf_name(Printer *p, const Leaf *wanted)
     Context *c = p->c;
     Leaf *leaf = NEW(c, Leaf);
     *leaf = *wanted;
-    leaf->stride = p->file->hosted ? print_leaf_stride(leaf) : 0;    /* a compiler sees the constants */
+    if (p->file->hosted)                         /* a compiler sees the constants */
+        print_leaf_suit(leaf);
     const char *text = print_leaf_geometry(c, leaf);
     for (int i = 0; i < p->file->leaves; i++)
         if (!strcmp(p->file->leaf[i].text, text))

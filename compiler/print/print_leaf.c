@@ -60,6 +60,9 @@ void print_leaf_types(Text *t, const char *prefix, int lanes, bool bodies)
               "/* An addend of sum t, k. */\n"
               INLINE " @_vec @_addend(const float *from, int vector)\n{\n"
               "    return vector ? @_load(from) : @_all(*from);\n}\n\n"
+              INLINE " void @_store(float *y, @_vec s, int valid)\n{\n"
+              "    if (valid == @_lanes)\n        *(@_vec *)y = s;\n"
+              "    else\n        __builtin_memcpy(y, &s, (unsigned)valid * sizeof(float));\n}\n\n"
               "/* What becomes of sum t, k before its first `valid` lanes are stored. */\n"
               INLINE " void @_finish(\n"
               "    float *y, @_vec s, const float *c, const float *d, int t, int k, int valid,"
@@ -70,9 +73,7 @@ void print_leaf_types(Text *t, const char *prefix, int lanes, bool bodies)
               "    if (g->low > -" UNBOUNDED ")\n        s = @_choose(s > @_all(g->low), s, @_all(g->low));\n"
               "    if (g->high < " UNBOUNDED ")\n"
               "        s = @_choose(s < @_all(g->high), s, @_all(g->high));\n"
-              "    y += t * g->yt + k * g->yk;\n"
-              "    if (valid == @_lanes)\n        *(@_vec *)y = s;\n"
-              "    else\n        __builtin_memcpy(y, &s, (unsigned)valid * sizeof(float));\n}\n");
+              "    @_store(y + t * g->yt + k * g->yk, s, valid);\n}\n");
 }
 
 /* -- bodies -- */
@@ -86,7 +87,8 @@ const char *print_leaf_member(Context *c, const Leaf *leaf)
     const char *kind = leaf->kind == LEAF_MAX ? "max" : leaf->kind == LEAF_SUM ? "sum"
                      : leaf->b.vector ? "mul" : "fma";
     const char *stride = leaf->stride ? format(c, "_s%d", leaf->stride) : "";
-    return format(c, "%s_%dx%d%s", kind, leaf->tile, leaf->vectors, stride);
+    const char *taps = leaf->taps ? format(c, "_n%d", leaf->taps) : "";
+    return format(c, "%s_%dx%d%s%s", kind, leaf->tile, leaf->vectors, stride, taps);
 }
 
 void print_leaf_declaration(Text *t, const char *prefix, const Leaf *leaf)
@@ -108,7 +110,7 @@ static const char *tile_step(Context *c, const Leaf *leaf, int times)
 {
     if (!leaf->stride || !times)
         return step(c, times, leaf_shares(leaf) ? "bt" : "at");
-    return format(c, " + %d", times * leaf->stride * leaf->lanes);
+    return format(c, " + %d", times * leaf->stride);
 }
 
 /* One pass of the innermost loop. */
@@ -138,6 +140,41 @@ static void print_step(Text *t, const Leaf *leaf)
     }
 }
 
+/* A statement for every sum; its place in the tile (1), its vector (2), how much of it exists (3). */
+static void each_sum(Text *t, const Leaf *leaf, const char *statement)
+{
+    for (int i = 0; i < leaf->tile; i++)
+        for (int k = 0; k < leaf->vectors; k++)
+            text_add(t, statement, i, k, k == leaf->vectors - 1 ? "g->valid" : "@_lanes");
+}
+
+/* What @_finish does, step by step for all sums: the host's members ask once for what a
+ * compiler knows. */
+static void print_phases(Text *t, const Leaf *leaf)
+{
+    static const struct { const char *head, *statement; } phase[] = {
+        {"if (g->scale != 1.0f) {", "s%1$d_%2$d *= g->scale;"},
+        {"if (c && g->c_vector) {", "s%1$d_%2$d += @_load(c + %1$d * g->ct + %2$d * g->ck);"},
+        {"if (c && !g->c_vector) {", "s%1$d_%2$d += @_all(c[%1$d * g->ct + %2$d * g->ck]);"},
+        {"if (d && g->d_vector) {", "s%1$d_%2$d += @_load(d + %1$d * g->dt + %2$d * g->dk);"},
+        {"if (d && !g->d_vector) {", "s%1$d_%2$d += @_all(d[%1$d * g->dt + %2$d * g->dk]);"},
+        {"if (g->low > -" UNBOUNDED ") {\n        const @_vec low = @_all(g->low);",
+         "s%1$d_%2$d = @_choose(s%1$d_%2$d > low, s%1$d_%2$d, low);"},
+        {"if (g->high < " UNBOUNDED ") {\n        const @_vec high = @_all(g->high);",
+         "s%1$d_%2$d = @_choose(s%1$d_%2$d < high, s%1$d_%2$d, high);"},
+        {"const int yt = g->yt, yk = g->yk;\n    if (g->valid == @_lanes) {",
+         "*(@_vec *)(y + %1$d * yt + %2$d * yk) = s%1$d_%2$d;"},
+    };
+    for (size_t i = 0; i < sizeof phase / sizeof *phase; i++) {
+        text_add(t, "    %s\n", phase[i].head);
+        each_sum(t, leaf, format(t->c, "        %s\n", phase[i].statement));
+        text_add(t, "    }\n");
+    }
+    text_add(t, "    else {\n");
+    each_sum(t, leaf, "        @_store(y + %1$d * yt + %2$d * yk, s%1$d_%2$d, %3$s);\n");
+    text_add(t, "    }\n");
+}
+
 void print_leaf_body(Text *out, const char *prefix, const Leaf *leaf, bool is_static)
 {
     Context *c = out->c;
@@ -164,17 +201,21 @@ void print_leaf_body(Text *out, const char *prefix, const Leaf *leaf, bool is_st
         text_add(t,
                  "                for (int line = 0; line < g->ahead_lines; line++, ahead += 16)\n"
                  "                    __builtin_prefetch(ahead);\n");
-    text_add(t, "                for (int i3 = 0; i3 < g->n3; i3++) {\n");
+    if (leaf->taps)                              /* neighbours in the tile share what they load */
+        text_add(t, "#pragma GCC unroll %d\n                for (int i3 = 0; i3 < %d; i3++) {\n", leaf->taps,
+                 leaf->taps);
+    else
+        text_add(t, "                for (int i3 = 0; i3 < g->n3; i3++) {\n");
     print_step(t, leaf);
     text_add(t, "                    p += %s;\n", leaf->stride ? format(c, "%d", leaf->lanes) : "g->a3");
     if (leaf->kind == LEAF_FMA)
         text_add(t, "                    q += %s;\n",
                  !leaf->stride ? "g->b3" : leaf_shares(leaf) ? "1" : format(c, "%d", leaf->lanes));
     text_add(t, "                }\n            }\n");
-    for (int i = 0; i < leaf->tile; i++)
-        for (int k = 0; k < leaf->vectors; k++)
-            text_add(t, "    @_finish(y, s%d_%d, c, d, %d, %d, %s, g);\n", i, k, i, k,
-                     k == leaf->vectors - 1 ? "g->valid" : "@_lanes");
+    if (is_static)
+        each_sum(t, leaf, "    @_finish(y, s%1$d_%2$d, c, d, %1$d, %2$d, %3$s, g);\n");
+    else
+        print_phases(t, leaf);
     text_add(t, "}\n");
     print_prefixed(out, prefix, text.data);
 }
@@ -213,23 +254,47 @@ const char *print_leaf_geometry(Context *c, const Leaf *l)
 
 /* -- the host's family -- */
 
-enum { FAMILY_TILE = 14, FAMILY_VECTORS = 4, FAMILY_STRIDE = 2 };
+enum { FAMILY_TILE = 14, FAMILY_VECTORS = 4, FAMILY_TAPS = 3 };
 
-int print_leaf_stride(const Leaf *l)
+/* Steps along the tile that members know: of numbers, of vectors. */
+static bool stride_in_family(const Leaf *l, int stride)
 {
-    int along = leaf_shares(l) ? l->b.t : l->a.t, stride = along / l->lanes;
+    return stride == l->lanes || stride == 2 * l->lanes || (leaf_shares(l) && (stride == 1 || stride == 2));
+}
+
+void print_leaf_suit(Leaf *l)
+{
+    int along = leaf_shares(l) ? l->b.t : l->a.t;
     bool b_steps = l->kind != LEAF_FMA || l->b.step[3] == (leaf_shares(l) ? 1 : l->lanes);
-    bool steps = l->a.step[3] == l->lanes && b_steps;
-    return steps && along % l->lanes == 0 && stride <= FAMILY_STRIDE ? stride : 0;
+    l->stride = b_steps && l->a.step[3] == l->lanes && stride_in_family(l, along) ? along : 0;
+    bool taps = l->stride && !leaf_shares(l) && l->kind != LEAF_SUM && l->vectors == 1;
+    l->taps = taps && l->count[3] > 1 && l->count[3] <= FAMILY_TAPS ? l->count[3] : 0;
 }
 
 static bool in_family(const Target *target, const Leaf *l)
 {
-    if (l->stride > FAMILY_STRIDE)
+    bool shares = leaf_shares(l);
+    if (l->stride && !stride_in_family(l, l->stride))
         return false;
-    if (!leaf_shares(l))
+    if (l->taps == 1 || (l->taps && (shares || !l->stride || l->kind == LEAF_SUM || l->vectors > 1)))
+        return false;
+    if (!shares)
         return l->vectors == 1 ? l->tile <= FAMILY_TILE / 2 : l->tile == 1;
     return (l->tile + 1) * l->vectors + 2 <= target->registers && (l->vectors <= 2 || l->tile == 1);
+}
+
+/* The members of one kind, tile and number of vectors, and their rows of the table. */
+static void print_members(Text *t, Text *table, const char *prefix, const Target *target, Leaf l)
+{
+    l.lanes = target->lanes;
+    for (l.stride = 0; l.stride <= 2 * l.lanes; l.stride++)
+        for (l.taps = 0; l.taps <= FAMILY_TAPS; l.taps++) {
+            if (!in_family(target, &l))
+                continue;
+            const char *member = print_leaf_member(t->c, &l);
+            print_leaf_body(t, prefix, &l, false);
+            text_add(table, "    {\"cnnc_%s\", (const void *)%s_%s},\n", member, prefix, member);
+        }
 }
 
 void print_leaf_family(Text *t, const Target *target)
@@ -246,14 +311,9 @@ void print_leaf_family(Text *t, const Target *target)
         for (int tile = 1; tile <= FAMILY_TILE; tile++)
             for (int vectors = 1; vectors <= FAMILY_VECTORS; vectors++) {
                 Leaf l = kinds[kind];
-                l.lanes = target->lanes;
                 l.tile = tile;
                 l.vectors = vectors;
-                for (l.stride = 0; in_family(target, &l); l.stride++) {
-                    const char *member = print_leaf_member(c, &l);
-                    print_leaf_body(t, prefix, &l, false);
-                    text_add(&table, "    {\"cnnc_%s\", (const void *)%s_%s},\n", member, prefix, member);
-                }
+                print_members(t, &table, prefix, target, l);
             }
     print_probes(t, &table, prefix, target);
     text_add(t, "\nconst struct { const char *name; const void *address; } %s_leaves[] = {\n%s    {0, 0}\n"
