@@ -12,20 +12,20 @@ typedef struct Choice {
     Function *f;
     Nest *nest;
     int axis;                 /* the candidate */
-    bool possible;
+    bool possible, in_term;
     int vectors;              /* operands along the axis */
     bool pack;                /* second round: lay parameters out for it */
 } Choice;
 
-/* The only dim of n whose index moves with the axis, one place a step; -1: none
- * moves, -2: several, or in jumps. */
-static int moving_dim(const Node *n, const Affine *index, int axis)
+/* The only dim of n whose index moves with the axis, at most so many places a step; -1: none
+ * moves, -2: several, or in longer jumps. */
+static int moving_dim(const Node *n, const Affine *index, int axis, int most)
 {
     int dim = -1;
     for (int d = 0; d < n->shape.rank; d++) {
         if (!index[d].coef[axis])
             continue;
-        if (dim >= 0 || index[d].coef[axis] != 1)
+        if (dim >= 0 || index[d].coef[axis] < 1 || index[d].coef[axis] > most)
             return -2;
         dim = d;
     }
@@ -78,11 +78,20 @@ static void check_param(Choice *c, Access *a, int dim)
     s->layout = l;
 }
 
+/* Sums and maxima of elements as they are: their leaves also take every second element, and
+ * store lanes apart. */
+static bool reduces_elements(const Nest *nest)
+{
+    return nest->term->kind == X_LOAD;
+}
+
 static void check_load(Expr *load, void *user)
 {
     Choice *c = user;
     Access *a = &load->load;
-    int dim = moving_dim(a->node, a->index, c->axis);
+    bool pools = reduces_elements(c->nest) && c->in_term && a->node->storage->lanes == 1 &&
+                 a->node->storage->place == PLACE_WORKSPACE;
+    int dim = moving_dim(a->node, a->index, c->axis, pools ? LEAF_SPREAD : 1);
     if (dim == -1)
         return;
     c->vectors++;
@@ -94,8 +103,8 @@ static void check_load(Expr *load, void *user)
         c->possible = false;
     else if (c->nest->valid < c->f->target->lanes && a->node->storage->place != PLACE_WORKSPACE)
         c->possible = false;                     /* the last vector reads past the user's row */
-    else if (c->pack && c->nest->valid < c->f->target->lanes)
-        a->node->storage->slack = c->f->target->lanes;
+    else if (c->pack && (c->nest->valid < c->f->target->lanes || a->index[dim].coef[c->axis] > 1))
+        a->node->storage->slack = c->f->target->lanes * a->index[dim].coef[c->axis];
 }
 
 /* Terms that leaves can reduce: products of two elements, or elements. */
@@ -116,10 +125,13 @@ static bool try_axis(Choice *c, int axis)
     c->axis = axis;
     c->possible = true;
     c->vectors = 0;
-    int dim = moving_dim(store->node, store->index, axis);
-    if (dim < 0 || !side_by_side(store->node, dim) || store->accumulate)
+    int dim = moving_dim(store->node, store->index, axis, 1);
+    bool beside = dim >= 0 && side_by_side(store->node, dim);
+    if (dim < 0 || store->accumulate || !(beside || reduces_elements(c->nest)))
         return false;
+    c->in_term = true;
     expr_loads(c->nest->term, check_load, c);
+    c->in_term = false;
     if (c->vectors == 0)
         return false;
     expr_loads(store->value, check_load, c);

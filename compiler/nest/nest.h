@@ -191,15 +191,17 @@ typedef enum LoopKind { LOOP_FOR, LOOP_INIT, LOOP_UPDATE, LOOP_STORE, LOOP_LEAF 
  *     y[t][k] = clamp(scale * acc[t][k] + bias[k] + add[t][k])
  *
  * where an operand moves by fixed steps with t, k and the loops, and is a vector or
- * one number for all lanes.  The second and third loop may be clipped: how often they
+ * one number for all lanes; operand a of a sum or maximum and the result may have their
+ * lanes apart.  The second and third loop may be clipped: how often they
  * run is an argument of the call. */
 typedef enum LeafKind { LEAF_FMA, LEAF_SUM, LEAF_MAX } LeafKind;
-enum { LEAF_LOOPS = 4 };
+enum { LEAF_LOOPS = 4, LEAF_SPREAD = 2 };       /* lanes of an element-wise operand lie so far apart at most */
 
 typedef struct Operand {
     const Node *node;         /* NULL: not there */
     Affine address;
     bool vector;
+    int spread;               /* from lane to lane of a vector */
     int t, k, step[LEAF_LOOPS];
 } Operand;
 

@@ -42,7 +42,7 @@ void print_leaf_types(Text *t, const char *prefix, int lanes, bool bodies)
               "    float scale, low, high;\n"
               "    int n0, n3, a0, a1, a2, a3, b0, b1, b2, b3;\n"
               "    int at, ak, bt, bk, ct, ck, dt, dk, yt, yk;\n"
-              "    int c_vector, d_vector, valid, ahead_lines;\n"
+              "    int c_vector, d_vector, valid, spread, ahead_lines;\n"
               "} @_leaf;\n");
     if (!bodies)
         return;
@@ -52,17 +52,29 @@ void print_leaf_types(Text *t, const char *prefix, int lanes, bool bodies)
               "typedef float @_vec __attribute__((vector_size(%d), %s));\n"
               "typedef int @_mask __attribute__((vector_size(%d), %s));\n\n",
               lanes, lanes * 4, attributes, lanes * 4, attributes));
+    Text even = {.c = c};
+    for (int i = 0; i < lanes; i++)
+        printer_argument_list(&even, 8, format(c, "%d", 2 * i));
     print_prefixed(t, prefix,
               INLINE " @_vec @_load(const float *from)\n{\n    return *(const @_vec *)from;\n}\n\n"
               INLINE " @_vec @_all(float x)\n{\n    return (@_vec){0} + x;\n}\n\n"
               INLINE " @_vec @_choose(@_mask which, @_vec a, @_vec b)\n{\n"
               "    return (@_vec)((which & (@_mask)a) | (~which & (@_mask)b));\n}\n\n"
+              "/* Every second element. */\n"
+              INLINE " @_vec @_second(const float *from)\n{\n"
+              "#if defined __clang__ || __GNUC__ >= 12\n"
+              "    return __builtin_shufflevector(@_load(from), @_load(from + @_lanes),\n        ");
+    text_add(t, "%s);\n", even.data);
+    print_prefixed(t, prefix,
+              "#else\n    @_vec to;\n    for (int i = 0; i < @_lanes; i++)\n        to[i] = from[2 * i];\n"
+              "    return to;\n#endif\n}\n\n"
               "/* An addend of sum t, k. */\n"
               INLINE " @_vec @_addend(const float *from, int vector)\n{\n"
               "    return vector ? @_load(from) : @_all(*from);\n}\n\n"
-              INLINE " void @_store(float *y, @_vec s, int valid)\n{\n"
-              "    if (valid == @_lanes)\n        *(@_vec *)y = s;\n"
-              "    else\n        __builtin_memcpy(y, &s, (unsigned)valid * sizeof(float));\n}\n\n"
+              INLINE " void @_store(float *y, @_vec s, int valid, int spread)\n{\n"
+              "    if (spread == 1 && valid == @_lanes)\n        *(@_vec *)y = s;\n"
+              "    for (int i = 0; i < valid && !(spread == 1 && valid == @_lanes); i++)\n"
+              "        y[i * spread] = s[i];\n}\n\n"
               "/* What becomes of sum t, k before its first `valid` lanes are stored. */\n"
               INLINE " void @_finish(\n"
               "    float *y, @_vec s, const float *c, const float *d, int t, int k, int valid,"
@@ -73,7 +85,7 @@ void print_leaf_types(Text *t, const char *prefix, int lanes, bool bodies)
               "    if (g->low > -" UNBOUNDED ")\n        s = @_choose(s > @_all(g->low), s, @_all(g->low));\n"
               "    if (g->high < " UNBOUNDED ")\n"
               "        s = @_choose(s < @_all(g->high), s, @_all(g->high));\n"
-              "    @_store(y + t * g->yt + k * g->yk, s, valid);\n}\n");
+              "    @_store(y + t * g->yt + k * g->yk, s, valid, g->spread);\n}\n");
 }
 
 /* -- bodies -- */
@@ -87,8 +99,9 @@ const char *print_leaf_member(Context *c, const Leaf *leaf)
     const char *kind = leaf->kind == LEAF_MAX ? "max" : leaf->kind == LEAF_SUM ? "sum"
                      : leaf->b.vector ? "mul" : "fma";
     const char *stride = leaf->stride ? format(c, "_s%d", leaf->stride) : "";
+    const char *spread = leaf->a.spread > 1 ? format(c, "_e%d", leaf->a.spread) : "";
     const char *taps = leaf->taps ? format(c, "_n%d", leaf->taps) : "";
-    return format(c, "%s_%dx%d%s%s", kind, leaf->tile, leaf->vectors, stride, taps);
+    return format(c, "%s_%dx%d%s%s%s", kind, leaf->tile, leaf->vectors, spread, stride, taps);
 }
 
 void print_leaf_declaration(Text *t, const char *prefix, const Leaf *leaf)
@@ -127,7 +140,8 @@ static void print_step(Text *t, const Leaf *leaf)
         if (scalar)
             text_add(t, "%sconst float x%d = *(q%s);", in, i, tile_step(c, leaf, i));
         for (int k = 0; k < leaf->vectors; k++) {
-            const char *a = format(c, "@_load(p%s%s)", scalar ? "" : tile_step(c, leaf, i), step(c, k, "ak"));
+            const char *load = leaf->a.spread > 1 ? "@_second" : "@_load";
+            const char *a = format(c, "%s(p%s%s)", load, scalar ? "" : tile_step(c, leaf, i), step(c, k, "ak"));
             if (scalar)                          /* on one line */
                 text_add(t, " s%d_%d += v%d * x%d;%s", i, k, k, i, k == leaf->vectors - 1 ? "\n" : "");
             else if (leaf->kind == LEAF_FMA)
@@ -162,7 +176,7 @@ static void print_phases(Text *t, const Leaf *leaf)
          "s%1$d_%2$d = @_choose(s%1$d_%2$d > low, s%1$d_%2$d, low);"},
         {"if (g->high < " UNBOUNDED ") {\n        const @_vec high = @_all(g->high);",
          "s%1$d_%2$d = @_choose(s%1$d_%2$d < high, s%1$d_%2$d, high);"},
-        {"const int yt = g->yt, yk = g->yk;\n    if (g->valid == @_lanes) {",
+        {"const int yt = g->yt, yk = g->yk;\n    if (g->valid == @_lanes && g->spread == 1) {",
          "*(@_vec *)(y + %1$d * yt + %2$d * yk) = s%1$d_%2$d;"},
     };
     for (size_t i = 0; i < sizeof phase / sizeof *phase; i++) {
@@ -171,7 +185,7 @@ static void print_phases(Text *t, const Leaf *leaf)
         text_add(t, "    }\n");
     }
     text_add(t, "    else {\n");
-    each_sum(t, leaf, "        @_store(y + %1$d * yt + %2$d * yk, s%1$d_%2$d, %3$s);\n");
+    each_sum(t, leaf, "        @_store(y + %1$d * yt + %2$d * yk, s%1$d_%2$d, %3$s, g->spread);\n");
     text_add(t, "    }\n");
 }
 
@@ -243,7 +257,7 @@ const char *print_leaf_geometry(Context *c, const Leaf *l)
                               b->step[0], b->step[1], b->step[2], b->step[3]}, 10);
     numbers(&t, (const int[]){a->t, a->k, b->t, b->k, l->bias.t, l->bias.k, l->add.t, l->add.k,
                               l->y.t, l->y.k}, 10);
-    numbers(&t, (const int[]){l->bias.vector, l->add.vector, l->valid, l->ahead_lines}, 4);
+    numbers(&t, (const int[]){l->bias.vector, l->add.vector, l->valid, l->y.spread, l->ahead_lines}, 5);
     return format(c, "%s, %s, %s, %s, %s, %s, %s, %s, %s, %s,\n    %s", print_leaf_member(c, l),
                   b->node ? "b" : "0", l->bias.node ? "c" : "0", l->add.node ? "d" : "0",
                   l->ahead.node ? "ahead" : "0",
@@ -266,7 +280,7 @@ void print_leaf_suit(Leaf *l)
 {
     int along = leaf_shares(l) ? l->b.t : l->a.t;
     bool b_steps = l->kind != LEAF_FMA || l->b.step[3] == (leaf_shares(l) ? 1 : l->lanes);
-    l->stride = b_steps && l->a.step[3] == l->lanes && stride_in_family(l, along) ? along : 0;
+    l->stride = b_steps && l->a.spread <= 1 && l->a.step[3] == l->lanes && stride_in_family(l, along) ? along : 0;
     bool taps = l->stride && !leaf_shares(l) && l->kind != LEAF_SUM && l->vectors == 1;
     l->taps = taps && l->count[3] > 1 && l->count[3] <= FAMILY_TAPS ? l->count[3] : 0;
 }
@@ -274,12 +288,14 @@ void print_leaf_suit(Leaf *l)
 static bool in_family(const Target *target, const Leaf *l)
 {
     bool shares = leaf_shares(l);
+    if (l->a.spread > 1 && (l->kind == LEAF_FMA || l->vectors > 1 || l->stride))
+        return false;
     if (l->stride && !stride_in_family(l, l->stride))
         return false;
     if (l->taps == 1 || (l->taps && (shares || !l->stride || l->kind == LEAF_SUM || l->vectors > 1)))
         return false;
     if (!shares)
-        return l->vectors == 1 ? l->tile <= FAMILY_TILE / 2 : l->tile == 1;
+        return l->vectors == 1 ? l->tile + 3 <= target->registers : l->tile == 1;
     return (l->tile + 1) * l->vectors + 2 <= target->registers && (l->vectors <= 2 || l->tile == 1);
 }
 
@@ -287,14 +303,15 @@ static bool in_family(const Target *target, const Leaf *l)
 static void print_members(Text *t, Text *table, const char *prefix, const Target *target, Leaf l)
 {
     l.lanes = target->lanes;
-    for (l.stride = 0; l.stride <= 2 * l.lanes; l.stride++)
-        for (l.taps = 0; l.taps <= FAMILY_TAPS; l.taps++) {
-            if (!in_family(target, &l))
-                continue;
-            const char *member = print_leaf_member(t->c, &l);
-            print_leaf_body(t, prefix, &l, false);
-            text_add(table, "    {\"cnnc_%s\", (const void *)%s_%s},\n", member, prefix, member);
-        }
+    for (l.a.spread = 1; l.a.spread <= LEAF_SPREAD; l.a.spread++)
+        for (l.stride = 0; l.stride <= 2 * l.lanes; l.stride++)
+            for (l.taps = 0; l.taps <= FAMILY_TAPS; l.taps++) {
+                if (!in_family(target, &l))
+                    continue;
+                const char *member = print_leaf_member(t->c, &l);
+                print_leaf_body(t, prefix, &l, false);
+                text_add(table, "    {\"cnnc_%s\", (const void *)%s_%s},\n", member, prefix, member);
+            }
 }
 
 void print_leaf_family(Text *t, const Target *target)

@@ -17,14 +17,16 @@ enum {
 
 /* -- operands -- */
 
-static bool operand(const Schedule *s, const Expr *load, Operand *o)
+/* `spread`: its lanes may lie so far apart. */
+static bool operand(const Schedule *s, const Expr *load, int spread, Operand *o)
 {
     if (load->kind != X_LOAD || load->dtype != F32)
         return false;
     o->node = load->load.node;
     o->address = load->affine;
-    o->vector = load->affine.coef[s->nest->lane] == 1;
-    return o->vector || load->affine.coef[s->nest->lane] == 0;
+    o->spread = load->affine.coef[s->nest->lane];
+    o->vector = o->spread != 0;
+    return o->spread >= 0 && o->spread <= spread;
 }
 
 static bool parse_term(Schedule *s)
@@ -33,8 +35,8 @@ static bool parse_term(Schedule *s)
     Leaf *leaf = &s->leaf;
     leaf->kind = s->nest->reduce == REDUCE_MAX ? LEAF_MAX : t->kind == X_LOAD ? LEAF_SUM : LEAF_FMA;
     if (leaf->kind != LEAF_FMA)
-        return operand(s, t, &leaf->a) && leaf->a.vector;
-    if (!operand(s, t->arg[0], &leaf->a) || !operand(s, t->arg[1], &leaf->b))
+        return operand(s, t, LEAF_SPREAD, &leaf->a) && leaf->a.vector;
+    if (!operand(s, t->arg[0], 1, &leaf->a) || !operand(s, t->arg[1], 1, &leaf->b))
         return false;
     if (!leaf->a.vector) {                       /* a is a vector, b may be one */
         Operand a = leaf->a;
@@ -57,7 +59,7 @@ static bool parse_sum(Schedule *s, const Expr *e)
         return true;
     }
     Operand *free = !leaf->bias.node ? &leaf->bias : !leaf->add.node ? &leaf->add : NULL;
-    return free && operand(s, e, free);
+    return free && operand(s, e, 1, free);
 }
 
 static bool parse_value(Schedule *s, const Expr *e)
@@ -115,7 +117,7 @@ static void choose_tile(Schedule *s)
     bool shares = leaf_shares(&s->leaf);
     s->vectors = at_most(blocks, extent == 1 ? 4 : shares ? 2 : 1);
     int room = (s->target->registers - s->vectors - 2) / s->vectors;
-    int most = at_most(room, shares ? TILE_MOST : TILE_MOST / 2);
+    int most = at_most(room, TILE_MOST);
     int tiles = (extent + most - 1) / most;
     s->tile = (extent + tiles - 1) / tiles;
 }
@@ -165,7 +167,8 @@ bool tile_fits(Schedule *s)
     choose_axes(s);
     choose_tile(s);
     choose_peel(s);
-    leaf->y = (Operand){.node = s->nest->store.node, .address = s->nest->store.address, .vector = true};
+    leaf->y = (Operand){.node = s->nest->store.node, .address = s->nest->store.address, .vector = true,
+                        .spread = s->nest->store.address.coef[s->nest->lane]};
     return place_loops(s);
 }
 
