@@ -144,7 +144,7 @@ static const char *misplaced_in(const Program *p)
 static const char *const networks[] = {
     "lenet5", "cifar_cnn", "resnet8", "squeezenet1_1", "mobilenet_v2", "resnet18", "resnet50", "vgg16"
 };
-enum { NETWORKS = sizeof networks / sizeof *networks, TRAINED = 3 };     /* the first three are trained, too */
+enum { NETWORKS = sizeof networks / sizeof *networks, TRAINED = 3 };     /* the first three */
 
 static char *network_text(const char *name)
 {
@@ -226,7 +226,8 @@ END_TEST
 START_TEST(early_reuse_is_seen)
 {
     char *text = network_text("lenet5");
-    Plan *p = plan_open(text, (Options){.batch = 1, .target = target_find("generic")}, FAULT_REUSED_TOO_EARLY);
+    Options options = {.batch = 1, .target = target_find("generic")};
+    Plan *p = plan_open(text, options, FAULT_REUSED_TOO_EARLY);
     const char *message = misplaced_in(p->program);
     ck_assert_msg(message && strstr(message, "overwrites"), "nothing was seen");
     plan_close(p);
