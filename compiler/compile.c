@@ -125,47 +125,74 @@ static void choose_fields(Program *p)
             add_field(p, g->node[i]->storage->param);
 }
 
-/* The values of all derived parameters, by root of the pack graph. */
-static const double *derived_values(const Tensor *value, const Function *pack, const Param *param)
-{
-    for (int r = 0; r < pack->graph->roots; r++)
-        if (pack->graph->root[r].param == param)
-            return value[r].data;
-    return NULL;
-}
-
 /* Element by element to where the field's layout has it. */
-static void lay_out(float *to, const Param *param, const double *from)
+static void lay_out(float *to, const Param *param, const float *from)
 {
     int index[MAX_RANK] = {0}, elements = shape_count(&param->shape);
     for (int k = 0; k < elements; k++) {
-        to[param->layout ? layout_offset(param->layout, index) : k] = (float)from[k];
+        to[param->layout ? layout_offset(param->layout, index) : k] = from[k];
         for (int d = param->shape.rank - 1; d >= 0 && ++index[d] == param->shape.dim[d]; d--)
             index[d] = 0;
     }
 }
 
+typedef struct Derivation { const Graph *pack; Root *root; float *to; } Derivation;
+
+static double *literal_values(Context *c, const Param *p)
+{
+    double *values = NEW_ARRAY(c, double, p->count);
+    for (int k = 0; k < p->count; k++)
+        values[k] = (double)p->literal[k];
+    return values;
+}
+
+/* One field's part of the pack graph.  Its memory goes at once: on their way to 4 bytes
+ * weights take ten times that, and there may be hundreds of megabytes of them. */
+static void derive_field(Context *work, void *argument)
+{
+    Derivation *d = argument;
+    Graph part = *d->pack;
+    part.c = work;
+    part.root = d->root;
+    part.roots = 1;
+    const bool *live = graph_live(&part);
+    double **values = NEW_ARRAY(work, double *, part.params + 1);
+    for (int i = 0; i < part.nodes; i++)
+        if (live[i] && part.node[i]->param)
+            values[part.node[i]->param->index] = literal_values(work, part.node[i]->param);
+    const Tensor *exact = eval(&part, &(Bindings){.param = values});
+    int count = shape_count(&exact->shape);
+    float *rounded = NEW_ARRAY(work, float, count);
+    for (int k = 0; k < count; k++)
+        rounded[k] = (float)exact->data[k];
+    lay_out(d->to, d->root->param, rounded);
+}
+
+static void write_derived(const Graph *pack, const Param *param, float *to)
+{
+    Root *root = pack->root;
+    while (root->param != param)
+        root++;
+    if (root->node->param)                       /* nothing but another layout */
+        lay_out(to, param, root->node->param->literal);
+    else
+        scratch(pack->c, derive_field, &(Derivation){pack, root, to});
+}
+
 /* The struct's contents when the network file or --weights gives every value. */
-static const float *literal_weights(const Program *p)
+static const float *literal_weights(const Program *p, const Graph *pack)
 {
     const Graph *net = p->net;
-    double **values = NEW_ARRAY(p->c, double *, net->params + 1);
-    for (int i = 0; i < net->params; i++) {
-        const Param *param = net->param[i];
-        if (param->init != INIT_LITERAL)
+    for (int i = 0; i < net->params; i++)
+        if (net->param[i]->init != INIT_LITERAL)
             return NULL;
-        values[i] = NEW_ARRAY(p->c, double, param->count);
-        for (int k = 0; k < param->count; k++)
-            values[i][k] = (double)param->literal[k];
-    }
-    Tensor *derived = p->pack ? eval(p->pack->graph, &(Bindings){.param = values}) : NULL;
     float *weights = NEW_ARRAY(p->c, float, p->params_bytes / 4 + 1), *to = weights;
     for (int i = 0; i < p->fields; i++) {
         const Param *param = p->field[i].param;
-        if (!param->derived)
-            memcpy(to, param->literal, sizeof(float) * (size_t)param->count);     /* bit by bit */
+        if (param->derived)
+            write_derived(pack, param, to);
         else
-            lay_out(to, param, derived_values(derived, p->pack, param));
+            memcpy(to, param->literal, sizeof(float) * (size_t)param->count);     /* bit by bit */
         to += param->count;
     }
     return net->params ? weights : NULL;
@@ -209,6 +236,6 @@ Program *compile(Graph *net, const Options *options, FILE *emit)
     p->output = p->forward->graph->root;
     p->outputs = p->forward->graph->roots;
     choose_fields(p);
-    p->weights = literal_weights(p);
+    p->weights = literal_weights(p, pack);
     return p;
 }

@@ -1,5 +1,6 @@
-/* The memory plan against its bound, by means that share nothing with the plan: who is
- * alive when is read off the kernels' arguments, how large a tensor is off its shape. */
+/* Memory.  The plan of a workspace against its bound, by means that share nothing with the
+ * plan: who is alive when is read off the kernels' arguments, how large a tensor is off its
+ * shape.  And what the compiler itself takes. */
 #include "tests.h"
 #include "networks.h"
 
@@ -144,7 +145,7 @@ static const char *misplaced_in(const Program *p)
 static const char *const networks[] = {
     "lenet5", "cifar_cnn", "resnet8", "squeezenet1_1", "mobilenet_v2", "resnet18", "resnet50", "vgg16"
 };
-enum { NETWORKS = sizeof networks / sizeof *networks, TRAINED = 3 };     /* the first three are trained, too */
+enum { NETWORKS = sizeof networks / sizeof *networks, TRAINED = 3 };     /* the first three */
 
 static char *network_text(const char *name)
 {
@@ -226,7 +227,8 @@ END_TEST
 START_TEST(early_reuse_is_seen)
 {
     char *text = network_text("lenet5");
-    Plan *p = plan_open(text, (Options){.batch = 1, .target = target_find("generic")}, FAULT_REUSED_TOO_EARLY);
+    Options options = {.batch = 1, .target = target_find("generic")};
+    Plan *p = plan_open(text, options, FAULT_REUSED_TOO_EARLY);
     const char *message = misplaced_in(p->program);
     ck_assert_msg(message && strstr(message, "overwrites"), "nothing was seen");
     plan_close(p);
@@ -234,10 +236,43 @@ START_TEST(early_reuse_is_seen)
 }
 END_TEST
 
+/* -- the compiler's own memory -- */
+
+static const char save[] =
+    "local m = load_model(\"graphs/resnet50.lua\"):compile { batch = 1 }\n"
+    "m:init(1)\n"
+    "m:save(arg[1])\n";
+
+/* ResNet-50's 100 MB of weights are folded and packed within 1 GiB of address space. */
+START_TEST(compiling_takes_less_than_a_gibibyte)
+{
+    static const char *const target[] = {"native", "generic"};
+    const char *folder = scratch_folder("memory");
+    char path[300];
+    snprintf(path, sizeof path, "%s/save.lua", folder);
+    text_write(path, save);
+    Run r = run("build/cnnc run %s %s/w.safetensors", path, folder);
+    ck_assert_msg(r.status == 0, "%s", r.err);
+    run_free(&r);
+    for (int i = 0; i < 2; i++) {
+        r = run("ulimit -v %d; build/cnnc graphs/resnet50.lua --target %s --weights %s/w.safetensors "
+                "-o %s/net.c", 1 << 20, target[i], folder, folder);
+        ck_assert_msg(r.status == 0, "%s: %s", target[i], r.err);
+        run_free(&r);
+    }
+    r = run("find %s -name net.weights -size +97M; rm -r %s", folder, folder);
+    ck_assert_msg(strstr(r.out, "net.weights"), "no weights were written");
+    run_free(&r);
+}
+END_TEST
+
 Suite *memory_suite(void)
 {
     Suite *s = suite_create("memory");
-    TCase *plans = tcase_create("plans");
+    TCase *plans = tcase_create("plans"), *compiler = tcase_create("compiler");
+    tcase_set_timeout(compiler, 120);
+    tcase_add_test(compiler, compiling_takes_less_than_a_gibibyte);
+    suite_add_tcase(s, compiler);
     tcase_set_timeout(plans, 120);
     tcase_add_loop_test(plans, workspace_is_near_its_bound, 0, NETWORKS);
     tcase_add_loop_test(plans, no_tensor_overwrites_another, 0, NETWORKS);
