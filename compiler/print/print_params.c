@@ -104,7 +104,8 @@ static bool is_literal(const Program *p, const Param *param)
 
 static const char *value_row(const Program *p, const Param *param, bool literals)
 {
-    const char *literal = is_literal(p, param) ? format(p->c, "%s_initial_%s", p->prefix, param->c_name) : "0";
+    const char *literal = !is_literal(p, param) ? "0"
+                        : format(p->c, "%s_initial_%s", p->prefix, param->c_name);
     return format(p->c, "{%lld, %s, %s%s%s}", (long long)param->offset,
                   number(p->c, param->init == INIT_CONSTANT ? param->value : 0),
                   number(p->c, param->init == INIT_UNIFORM ? param->value : 0),
