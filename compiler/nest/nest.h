@@ -195,7 +195,7 @@ typedef enum LoopKind { LOOP_FOR, LOOP_INIT, LOOP_UPDATE, LOOP_STORE, LOOP_LEAF 
  * lanes apart.  The second and third loop may be clipped: how often they
  * run is an argument of the call. */
 typedef enum LeafKind { LEAF_FMA, LEAF_SUM, LEAF_MAX } LeafKind;
-enum { LEAF_LOOPS = 4, LEAF_SPREAD = 2 };       /* lanes of an element-wise operand lie so far apart at most */
+enum { LEAF_LOOPS = 4, LEAF_SPREAD = 2 };        /* spread: of lanes of operand a, at most */
 
 typedef struct Operand {
     const Node *node;         /* NULL: not there */
@@ -210,6 +210,7 @@ struct Leaf {
     int lanes, tile, vectors;
     int valid;                /* lanes of the last vector that are stored */
     int count[LEAF_LOOPS];    /* 0: clipped, given by the call */
+    int last;                 /* of the innermost loop, in the last pass of the outermost */
     Operand a, b, bias, add, y;
     float scale, low, high;
     /* Lines of the next vectors' operand a that each pass of the third loop draws into the

@@ -35,12 +35,13 @@ void print_leaf_types(Text *t, const char *prefix, int lanes, bool bodies)
     Context *c = t->c;
     print_prefixed(t, prefix,
               "\n"
-              "/* How a leaf walks: loops n0 .. n3 (n1 and n2 come with the call); steps of its operands\n"
-              " * a, b along the loops, along the tile (t) and from vector to vector (k); likewise of the\n"
-              " * addends c and d and the result y; what happens to the sum. */\n"
+              "/* How a leaf walks: loops n0 .. n3 (n1 and n2 come with the call; in the last pass of the\n"
+              " * outermost, `last` replaces n3); steps of its operands a, b along the loops, along the tile\n"
+              " * (t) and from vector to vector (k); likewise of the addends c and d and the result y, whose\n"
+              " * lanes lie `spread` apart; what happens to the sum. */\n"
               "typedef struct @_leaf {\n"
               "    float scale, low, high;\n"
-              "    int n0, n3, a0, a1, a2, a3, b0, b1, b2, b3;\n"
+              "    int n0, n3, last, a0, a1, a2, a3, b0, b1, b2, b3;\n"
               "    int at, ak, bt, bk, ct, ck, dt, dk, yt, yk;\n"
               "    int c_vector, d_vector, valid, spread, ahead_lines;\n"
               "} @_leaf;\n");
@@ -205,10 +206,11 @@ void print_leaf_body(Text *out, const char *prefix, const Leaf *leaf, bool is_st
             printer_argument_list(&sums, 8, format(c, "s%d_%d = %s", i, k, start));
     text_add(t, "    @_vec %s;\n", sums.data);
     text_add(t,
-             "    for (int i0 = 0; i0 < g->n0; i0++)\n"
+             "    for (int i0 = 0; i0 < g->n0; i0++) {\n%s"
              "        for (int i1 = 0; i1 < n1; i1++)\n"
              "            for (int i2 = 0; i2 < n2; i2++) {\n"
-             "                const float *p = a + i0 * g->a0 + i1 * g->a1 + i2 * g->a2;\n");
+             "                const float *p = a + i0 * g->a0 + i1 * g->a1 + i2 * g->a2;\n",
+             leaf->taps ? "" : "        const int n3 = i0 < g->n0 - 1 ? g->n3 : g->last;\n");
     if (leaf->kind == LEAF_FMA)
         text_add(t, "                const float *q = b + i0 * g->b0 + i1 * g->b1 + i2 * g->b2;\n");
     if (leaf_shares(leaf))
@@ -219,13 +221,13 @@ void print_leaf_body(Text *out, const char *prefix, const Leaf *leaf, bool is_st
         text_add(t, "#pragma GCC unroll %d\n                for (int i3 = 0; i3 < %d; i3++) {\n", leaf->taps,
                  leaf->taps);
     else
-        text_add(t, "                for (int i3 = 0; i3 < g->n3; i3++) {\n");
+        text_add(t, "                for (int i3 = 0; i3 < n3; i3++) {\n");
     print_step(t, leaf);
     text_add(t, "                    p += %s;\n", leaf->stride ? format(c, "%d", leaf->lanes) : "g->a3");
     if (leaf->kind == LEAF_FMA)
         text_add(t, "                    q += %s;\n",
                  !leaf->stride ? "g->b3" : leaf_shares(leaf) ? "1" : format(c, "%d", leaf->lanes));
-    text_add(t, "                }\n            }\n");
+    text_add(t, "                }\n            }\n    }\n");
     if (is_static)
         each_sum(t, leaf, "    @_finish(y, s%1$d_%2$d, c, d, %1$d, %2$d, %3$s, g);\n");
     else
@@ -253,8 +255,8 @@ const char *print_leaf_geometry(Context *c, const Leaf *l)
 {
     const Operand *a = &l->a, *b = &l->b;
     Text t = {.c = c};
-    numbers(&t, (const int[]){l->count[0], l->count[3], a->step[0], a->step[1], a->step[2], a->step[3],
-                              b->step[0], b->step[1], b->step[2], b->step[3]}, 10);
+    numbers(&t, (const int[]){l->count[0], l->count[3], l->last, a->step[0], a->step[1], a->step[2], a->step[3],
+                              b->step[0], b->step[1], b->step[2], b->step[3]}, 11);
     numbers(&t, (const int[]){a->t, a->k, b->t, b->k, l->bias.t, l->bias.k, l->add.t, l->add.k,
                               l->y.t, l->y.k}, 10);
     numbers(&t, (const int[]){l->bias.vector, l->add.vector, l->valid, l->y.spread, l->ahead_lines}, 5);
@@ -282,7 +284,7 @@ void print_leaf_suit(Leaf *l)
     bool b_steps = l->kind != LEAF_FMA || l->b.step[3] == (leaf_shares(l) ? 1 : l->lanes);
     l->stride = b_steps && l->a.spread <= 1 && l->a.step[3] == l->lanes && stride_in_family(l, along) ? along : 0;
     bool taps = l->stride && !leaf_shares(l) && l->kind != LEAF_SUM && l->vectors == 1;
-    l->taps = taps && l->count[3] > 1 && l->count[3] <= FAMILY_TAPS ? l->count[3] : 0;
+    l->taps = taps && l->last == l->count[3] && l->count[3] > 1 && l->count[3] <= FAMILY_TAPS ? l->count[3] : 0;
 }
 
 static bool in_family(const Target *target, const Leaf *l)

@@ -12,7 +12,7 @@
 enum {
     TILE_MOST = 14,                              /* the largest member of the leaf family */
     LINE = 16,                                   /* floats of a cache line */
-    LINES_WORTH = 512                            /* a block that the first level of cache does not keep */
+    LINES_WORTH = 128                            /* a block that other data may have driven from the cache */
 };
 
 /* -- operands -- */
@@ -122,6 +122,15 @@ static void choose_tile(Schedule *s)
     s->tile = (extent + tiles - 1) / tiles;
 }
 
+/* Whether the reduction runs over blocks of lanes, outermost, and the last is not full. */
+static bool ragged_blocks(const Schedule *s)
+{
+    int first = s->order[s->parallel], inner = s->order[s->axes - 1];
+    const Axis *lanes = &s->nest->axis[inner];
+    return s->axes > s->parallel + 1 && lanes->lanes && lanes->whole % lanes->lanes && lanes->outer == first &&
+           !clipped(s, first) && !clipped(s, inner);
+}
+
 /* Reduction loops fill the leaf's from the inside, but a clipped one cannot be the
  * innermost or the outermost. */
 static bool place_loops(Schedule *s)
@@ -133,13 +142,19 @@ static bool place_loops(Schedule *s)
         at--;
     for (int i = 0; i < LEAF_LOOPS; i++)
         s->leaf.count[i] = 1;
+    bool ragged = ragged_blocks(s);              /* their last one is the outermost loop's last pass */
     for (int i = 0; i < loops; i++) {
-        int axis = s->order[s->parallel + i], slot = at + i;
+        int axis = s->order[s->parallel + i], slot = ragged && i == 0 ? 0 : at + i;
         bool clip = clipped(s, axis);
         if (slot < 0 || (clip && slot != 1 && slot != 2))
             return false;
         s->leaf.count[slot] = clip ? 0 : s->nest->axis[axis].extent;
         s->loop_axis[slot] = axis;
+    }
+    s->leaf.last = s->leaf.count[LEAF_LOOPS - 1];
+    if (ragged) {
+        const Axis *lanes = &s->nest->axis[s->order[s->axes - 1]];
+        s->leaf.last = lanes->whole % lanes->lanes;
     }
     return true;
 }
