@@ -141,6 +141,10 @@ Graph *frontend_load_text(Context *c, const char *chunk, size_t length, const ch
 /* ---------------- graph/: the graph and its passes; ops/ (ops.h): the operations;
  *                  nest/: from tensors to loops; schedule/ (schedule.h) */
 
+/* The shape of a kernel's leaves where it was found by timing: --tune. */
+typedef struct LeafShape { const char *kernel; int tile, vectors; } LeafShape;
+typedef struct LeafShapes { const char *file; LeafShape *shape; int count; } LeafShapes;
+
 #include "graph/graph.h"
 #include "nest/nest.h"
 
@@ -168,6 +172,8 @@ typedef struct Options {
     const Target *target;
     int threads;              /* of a call of code that cnnc loads; 0: one */
     int share_least;          /* operations from which threads share a nest; 0: the schedule's choice */
+    const LeafShapes *shapes;   /* NULL: the schedule's own */
+    int candidate;            /* which shape it chooses: 0 its best, 1 .. CANDIDATES - 1 for timing */
     const char *emit;         /* NULL, or "ir", "plan", "dot" */
     const char *emit_after;   /* the pass after which ir is printed; NULL: the last */
 } Options;

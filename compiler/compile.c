@@ -44,6 +44,8 @@ static Function *generate(const Build *b, Graph *g, const Target *target)
     Function *f = lower(g, b->function, target);
     f->packs = !strcmp(b->function, "pack");
     f->share_least = b->p->options.share_least;
+    f->candidate = b->p->options.candidate;
+    f->shapes = strcmp(b->function, "forward") ? NULL : b->p->options.shapes;
     layout(f);
     schedule(f);
     plan(f);

@@ -42,7 +42,7 @@ typedef struct OptionRow {
 
 enum {
     KEY_WEIGHTS = 256, KEY_SEED, KEY_BATCH, KEY_TRAIN, KEY_TARGET, KEY_JIT, KEY_NAME, KEY_THREADS, KEY_EMIT,
-    KEY_INPUT, KEY_INPUT_GRAD, KEY_JSON, KEY_RUNS, KEY_LAYERS, KEY_HELP, KEY_VERSION
+    KEY_SCHEDULE, KEY_TUNE, KEY_INPUT, KEY_INPUT_GRAD, KEY_JSON, KEY_RUNS, KEY_LAYERS, KEY_HELP, KEY_VERSION
 };
 
 static const OptionRow option_rows[] = {
@@ -57,6 +57,8 @@ static const OptionRow option_rows[] = {
     {KEY_JIT, "jit", "NAME", NETWORK, "how to run in memory: tcc, cc or eval (tcc)"},
     {KEY_NAME, "name", "PREFIX", NETWORK, "of C names (the model's name)"},
     {KEY_THREADS, "threads", "N", NETWORK, "threads of one call, at most one a processor (1)"},
+    {KEY_SCHEDULE, "schedule", "FILE", COMPILE | PREDICT | BENCH, "inner loops as --tune found them"},
+    {KEY_TUNE, "tune", NULL, COMPILE | PREDICT | BENCH, "time inner loops here first; --schedule keeps them"},
     {KEY_EMIT, "emit", "FORM", NETWORK, "print ir, ir:PASS, plan or dot"},
     {KEY_RUNS, "runs", "N", GRADCHECK | BENCH, "bench: calls to time; gradcheck: points per tensor"},
     {KEY_LAYERS, "layers", NULL, BENCH, "time of each kernel, beside the machine's limits"},
@@ -194,6 +196,8 @@ static void take_option(CommandLine *line, int key)
     case KEY_JIT:        o->jit = jit_find(c, optarg); break;
     case KEY_NAME:       o->compile.prefix = parse_prefix(c, optarg); break;
     case KEY_THREADS:    o->compile.threads = parse_threads(c, optarg); break;
+    case KEY_SCHEDULE:   o->schedule = optarg; break;
+    case KEY_TUNE:       o->tune = true; break;
     case KEY_EMIT:       parse_emit(c, &o->compile, optarg); break;
     case KEY_JSON:       o->json = true; break;
     case KEY_LAYERS:     o->layers = true; break;
@@ -318,6 +322,18 @@ static void emit_form(Context *c, const CommandOptions *o)
         command_compile(c, &form);
 }
 
+/* From the file, or by timing into the file. */
+static void choose_shapes(Context *c, CommandOptions *o)
+{
+    if (o->tune && !o->schedule)
+        fail(c, STATUS_USAGE, "--tune: which file keeps what it finds? --schedule FILE");
+    if (o->schedule && (o->train || o->jit == JIT_EVAL))
+        fail(c, STATUS_USAGE, "--schedule: shapes inference by tcc or cc, found %s",
+             o->train ? "--train" : "--jit eval");
+    if (o->schedule)
+        o->compile.shapes = o->tune ? tune(c, o) : schedule_read(c, o->schedule, o->compile.target);
+}
+
 static void execute(void *argument)
 {
     CommandLine *line = argument;
@@ -330,6 +346,7 @@ static void execute(void *argument)
         return;
     }
     check_network(c, o->network);
+    choose_shapes(c, o);
     if (line->command->bit != COMPILE)
         emit_form(c, o);
     switch (line->command->bit) {

@@ -18,36 +18,33 @@ typedef struct Bench {
     BenchLayers *layers;      /* with --layers */
 } Bench;
 
-static float random_value(const Bench *b, int stream, int i)
-{
-    return 2 * random_unit(b->options->seed, 0x10000u + (uint32_t)stream, (uint32_t)i) - 1;
-}
-
-static void *random_input(Bench *b, const Input *in)
+static void *random_input(Context *c, const Input *in, uint64_t seed)
 {
     int count = shape_count(&in->shape);
     if (in->dtype == I32) {
-        int32_t *label = NEW_ARRAY(b->c, int32_t, count);
+        int32_t *label = NEW_ARRAY(c, int32_t, count);
         for (int i = 0; i < count; i++)
             label[i] = i % in->classes;
         return label;
     }
-    float *value = NEW_ARRAY(b->c, float, count);
+    float *value = NEW_ARRAY(c, float, count);
     for (int i = 0; i < count; i++)
-        value[i] = random_value(b, in->index, i);
+        value[i] = 2 * random_unit(seed, 0x10000u + (uint32_t)in->index, (uint32_t)i) - 1;
     return value;
 }
 
-static void prepare_io(Bench *b)
+void **bench_io(const Model *m)
 {
-    const Program *p = model_program(b->model);
+    const Program *p = model_program(m);
+    bool train = m->options.train;
+    void **io = NEW_ARRAY(m->c, void *, p->net->inputs + p->outputs);
     int next = 0;
-    b->io = NEW_ARRAY(b->c, void *, p->net->inputs + p->outputs);
     for (int i = 0; i < p->net->inputs; i++)
-        if (b->options->train || !p->net->input[i]->loss_only)
-            b->io[next++] = random_input(b, p->net->input[i]);
-    for (int i = 0; i < p->outputs && !b->options->train; i++)
-        b->io[next++] = NEW_ARRAY(b->c, float, shape_count(&p->output[i].node->shape));
+        if (train || !p->net->input[i]->loss_only)
+            io[next++] = random_input(m->c, p->net->input[i], m->options.seed);
+    for (int i = 0; i < p->outputs && !train; i++)
+        io[next++] = NEW_ARRAY(m->c, float, shape_count(&p->output[i].node->shape));
+    return io;
 }
 
 /* One forward pass, or one training step. */
@@ -139,7 +136,7 @@ static void bench(void *argument)
     Bench *b = argument;
     if (b->options->weights)
         model_load(b->model, b->options->weights);
-    prepare_io(b);
+    b->io = bench_io(b->model);
     measure(b);
     if (b->options->layers)
         b->layers = bench_layers(b->model, b->options->runs, b->io);
@@ -161,7 +158,7 @@ int command_bench(Context *c, const CommandOptions *o)
     Bench b = {.c = c, .options = o};
     ModelOptions options = {.batch = o->compile.batch, .jit = o->jit, .train = o->train,
                             .profile = o->layers, .target = o->compile.target, .seed = o->seed,
-                            .threads = o->compile.threads};
+                            .threads = o->compile.threads, .shapes = o->compile.shapes};
     double start = milliseconds();
     b.model = model_open(c, o->network, options);
     b.open_ms = milliseconds() - start;

@@ -65,10 +65,11 @@ static void tick(void *user, int kernel)
     clock->last = now;
 }
 
-static void time_kernels(BenchLayers *b, Model *m, int wanted, void *const *io)
+void kernels_time(Model *m, int wanted, void *const *io, double *ms)
 {
     Code *code = model_code(m, m->options.batch);
-    Clock clock = {.time = NEW_ARRAY(b->c, double, (int64_t)b->rows * MAX_RUNS)};
+    int kernels = code->program->forward->kernels;
+    Clock clock = {.time = NEW_ARRAY(m->c, double, (int64_t)kernels * MAX_RUNS)};
     int most = wanted && wanted < MAX_RUNS ? wanted : MAX_RUNS;
     for (int i = 0; i < BENCH_WARM_UP; i++)
         code->profile(code, m->params, io, m->workspace, tick, &clock);
@@ -78,10 +79,10 @@ static void time_kernels(BenchLayers *b, Model *m, int wanted, void *const *io)
         code->profile(code, m->params, io, m->workspace, tick, &clock);
         clock.runs++;
     }
-    for (int k = 0; k < b->rows; k++) {
+    for (int k = 0; k < kernels; k++) {
         double *time = clock.time + (int64_t)k * MAX_RUNS;
         bench_sort(time, clock.runs);
-        b->row[k].ms = time[clock.runs / 2];
+        ms[k] = time[clock.runs / 2];
     }
 }
 
@@ -131,7 +132,10 @@ BenchLayers *bench_layers(Model *m, int runs, void *const *io)
     for (int k = 0; k < b->rows; k++)
         b->row[k] = row_of(b->c, f->kernel[k]);
     limits_measure(b->c, b->target, &b->limits);
-    time_kernels(b, m, runs, io);
+    double *ms = NEW_ARRAY(b->c, double, b->rows);
+    kernels_time(m, runs, io, ms);
+    for (int k = 0; k < b->rows; k++)
+        b->row[k].ms = ms[k];
     limits_measure_peak(b->target, &b->limits);
     for (int k = 0; k < b->rows && known(b); k++)
         set_bounds(&b->row[k], &b->limits, code->params_bytes + code->workspace_bytes);

@@ -15,7 +15,8 @@ static Code *open_code(Model *m, int batch, bool input_grad)
     Graph *net = frontend_load_text(m->c, m->text, m->length, m->network, batch);
     Options options = { .batch = batch, .train = m->options.train, .input_grad = input_grad,
                         .target = m->options.target, .threads = m->options.threads,
-                        .profile = m->options.profile };
+                        .profile = m->options.profile, .shapes = m->options.shapes,
+                        .candidate = m->options.candidate };
     Code *code = code_open(compile(net, &options, NULL), m->options.jit);
     if (m->codes && code->params_bytes != m->code[0]->params_bytes) {
         code->close(code);

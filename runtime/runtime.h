@@ -221,6 +221,8 @@ typedef struct ModelOptions {
     const Target *target;
     uint64_t seed;
     int threads;                       /* of a call; 0: one */
+    const LeafShapes *shapes;            /* of --schedule, or NULL */
+    int candidate;                     /* of --tune */
 } ModelOptions;
 
 typedef struct Model {
@@ -371,9 +373,15 @@ typedef struct CommandOptions {
     const char *input[16];  int inputs;            /* --input [name=]file */
     const char *outputs[16]; int n_outputs;        /* --output [name=]file */
     uint64_t seed;
+    const char *schedule;
+    bool tune;
     bool json, train, layers;
     int runs;
 } CommandOptions;
+
+/* tune.c: shapes from a file for the target; shapes by timing, which o->schedule keeps. */
+const LeafShapes *schedule_read(Context *c, const char *path, const Target *target);
+const LeafShapes *tune(Context *c, const CommandOptions *o);
 
 int command_compile(Context *c, const CommandOptions *o);      /* output.c */
 int command_predict(Context *c, const CommandOptions *o);
@@ -385,6 +393,10 @@ typedef struct BenchLayers BenchLayers;
 struct json_t;
 enum { BENCH_WARM_UP = 3, BENCH_MS = 1000 };       /* runs before the first that counts; enough of those */
 void bench_sort(double *time, int count);
+/* Inputs with random values, then room for outputs; for training all inputs. */
+void **bench_io(const Model *m);
+/* Median milliseconds of each kernel of forward; m has been opened with profile. */
+void kernels_time(Model *m, int runs, void *const *io, double *ms);
 BenchLayers *bench_layers(Model *m, int runs, void *const *io);    /* runs 0: for about a second */
 void bench_layers_print(const BenchLayers *b);
 void bench_layers_json(const BenchLayers *b, struct json_t *to);

@@ -67,6 +67,7 @@ struct Nest {
     int lane;                 /* the axis along which vectors lie (lanes.c), -1: none */
     int valid;                /* of the last vector along it, so many lanes exist */
     Loop *loops;              /* set by schedule */
+    int tile, vectors;        /* of its leaves; 0: it has none */
     int shared;               /* the axis whose loops threads divide, -1: one thread runs it all */
     const char *schedule;     /* the same, for people */
 };
@@ -247,6 +248,12 @@ struct Loop {
 
 void schedule(Function *f);
 
+/* Shapes of leaves that are worth timing: one vector or as many as fit, rows in as few tiles as
+ * the registers allow or in one or two more. */
+enum { CANDIDATES = 6 };
+/* Whether leaves of this shape keep to the target's registers and to the family. */
+bool leaf_shape_fits(const Target *target, int tile, int vectors);      /* tile.c */
+
 /* ----------------------------------------------------------------------- plan.c */
 
 void plan(Function *f);       /* offsets of all workspace buffers; in-place reuse */
@@ -255,6 +262,8 @@ struct Function {
     Context *c;
     const Target *target;
     bool packs;               /* computes derived fields from the flat parameters */
+    const LeafShapes *shapes;   /* as the options have them */
+    int candidate;
     int share_least;          /* operations from which threads share a nest; 0: the schedule's choice */
     const char *name;         /* "forward" */
     Graph *graph;

@@ -35,8 +35,8 @@ void print_leaf_types(Text *t, const char *prefix, int lanes, bool bodies)
     Context *c = t->c;
     print_prefixed(t, prefix,
               "\n"
-              "/* How a leaf walks: loops n0 .. n3 (n1 and n2 come with the call; in the last pass of the\n"
-              " * outermost, `last` replaces n3); steps of its operands a, b along the loops, along the tile\n"
+              "/* How a leaf walks: loops n0 .. n3 (n1 and n2 come with the call; in the last pass of\n"
+              " * n0, last replaces n3); steps of its operands a, b along the loops, along the tile\n"
               " * (t) and from vector to vector (k); likewise of the addends c and d and the result y, whose\n"
               " * lanes lie `spread` apart; what happens to the sum. */\n"
               "typedef struct @_leaf {\n"
@@ -272,10 +272,11 @@ const char *print_leaf_geometry(Context *c, const Leaf *l)
 
 enum { FAMILY_TILE = 14, FAMILY_VECTORS = 4, FAMILY_TAPS = 3 };
 
-/* Steps along the tile that members know: of numbers, of vectors. */
+/* Steps along the tile that members know: of one or two vectors.  Numbers side by side would
+ * tempt gcc to keep those of the next pass, for which there are no registers. */
 static bool stride_in_family(const Leaf *l, int stride)
 {
-    return stride == l->lanes || stride == 2 * l->lanes || (leaf_shares(l) && (stride == 1 || stride == 2));
+    return stride == l->lanes || stride == 2 * l->lanes;
 }
 
 void print_leaf_suit(Leaf *l)

@@ -349,9 +349,10 @@ static const char *describe(const Schedule *s)
 }
 
 /* Addresses, borders, and which axes have loops. */
-static Schedule prepare(Function *f, Nest *nest)
+static Schedule prepare(Function *f, Nest *nest, const LeafShape *wanted)
 {
-    Schedule s = {.c = f->c, .target = f->target, .nest = nest, .tile_axis = -1, .vector_axis = -1};
+    Schedule s = {.c = f->c, .target = f->target, .wanted = wanted, .candidate = f->candidate, .nest = nest,
+                  .tile_axis = -1, .vector_axis = -1};
     bind(&s);
     choose_order(&s);
     return s;
@@ -366,13 +367,15 @@ static void finish(const Function *f, const Schedule *s)
         nest->schedule = format(f->c, "%s; threads share %s", nest->schedule, nest->axis[nest->shared].name);
 }
 
-static void schedule_nest(Function *f, Nest *nest)
+static void schedule_nest(Function *f, Nest *nest, const LeafShape *wanted)
 {
     Nest unbound = *nest;
-    Schedule s = prepare(f, nest);
+    Schedule s = prepare(f, nest, wanted);
     Loop **tail = &nest->loops;
     if (nest->lane >= 0 && tile_fits(&s)) {
         tile_build(&s, &tail);
+        nest->tile = s.tile;
+        nest->vectors = s.vectors;
         nest->schedule = tile_describe(&s);
         finish(f, &s);
         return;
@@ -380,7 +383,7 @@ static void schedule_nest(Function *f, Nest *nest)
     if (nest->lane >= 0) {                       /* one element at a time after all */
         *nest = unbound;
         nest->lane = -1;
-        s = prepare(f, nest);
+        s = prepare(f, nest, wanted);
     }
     choose_tile(&s, choose_unroll(&s));
     choose_peel(&s);
@@ -391,9 +394,31 @@ static void schedule_nest(Function *f, Nest *nest)
     finish(f, &s);
 }
 
+static const LeafShape *find_shape(const Function *f, const Kernel *k)
+{
+    for (int i = 0; f->shapes && i < f->shapes->count; i++)
+        if (!strcmp(f->shapes->shape[i].kernel, k->name))
+            return &f->shapes->shape[i];
+    return NULL;
+}
+
+/* LeafShapes of another network would be lost without a word. */
+static void check_shapes(const Function *f)
+{
+    for (int i = 0; f->shapes && i < f->shapes->count; i++) {
+        bool known = false;
+        for (int k = 0; k < f->kernels; k++)
+            known |= !strcmp(f->shapes->shape[i].kernel, f->kernel[k]->name);
+        if (!known)
+            fail(f->c, STATUS_INPUT, "%s: kernel \"%s\": %s has none of that name", f->shapes->file,
+                 f->shapes->shape[i].kernel, f->graph->name);
+    }
+}
+
 void schedule(Function *f)
 {
+    check_shapes(f);
     for (int k = 0; k < f->kernels; k++)
         for (int i = 0; i < f->kernel[k]->nests; i++)
-            schedule_nest(f, f->kernel[k]->nest[i]);
+            schedule_nest(f, f->kernel[k]->nest[i], find_shape(f, f->kernel[k]));
 }

@@ -18,6 +18,8 @@ typedef struct Clip { Affine index; int extent, axis; } Clip;
 typedef struct Schedule {
     Context *c;
     const Target *target;
+    const LeafShape *wanted;              /* or NULL */
+    int candidate;
     Nest *nest;
     Clip clip[MAX_CLIPS];
     int clips;

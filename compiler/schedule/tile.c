@@ -11,6 +11,7 @@
 
 enum {
     TILE_MOST = 14,                              /* the largest member of the leaf family */
+    VECTORS_MOST = 4,                            /* of a tile of one */
     LINE = 16,                                   /* floats of a cache line */
     LINES_WORTH = 128                            /* a block that other data may have driven from the cache */
 };
@@ -110,16 +111,33 @@ static int at_most(int extent, int most)
 }
 
 /* Accumulators, the vectors that fill them and one more must fit the registers. */
+static int tile_most(const Target *target, int vectors)
+{
+    return at_most((target->registers - vectors - 2) / vectors, TILE_MOST);
+}
+
+bool leaf_shape_fits(const Target *target, int tile, int vectors)
+{
+    return target->lanes > 1 && vectors >= 1 && vectors <= VECTORS_MOST && tile >= 1 &&
+           tile <= tile_most(target, vectors) && (vectors <= 2 || tile == 1);
+}
+
+/* As few tiles as possible, equal ones; the candidates: one vector, or one or two tiles more. */
 static void choose_tile(Schedule *s)
 {
     int blocks = s->nest->axis[s->vector_axis].extent;
     int extent = s->tile_axis < 0 ? 1 : s->nest->axis[s->tile_axis].extent;
-    bool shares = leaf_shares(&s->leaf);
-    s->vectors = at_most(blocks, extent == 1 ? 4 : shares ? 2 : 1);
-    int room = (s->target->registers - s->vectors - 2) / s->vectors;
-    int most = at_most(room, TILE_MOST);
-    int tiles = (extent + most - 1) / most;
+    s->vectors = at_most(blocks, extent == 1 ? VECTORS_MOST : leaf_shares(&s->leaf) ? 2 : 1);
+    if (s->candidate >= CANDIDATES / 2)
+        s->vectors = at_most(s->vectors, extent == 1 ? 2 : 1);
+    int most = tile_most(s->target, s->vectors);
+    int tiles = (extent + most - 1) / most + s->candidate % (CANDIDATES / 2);
     s->tile = (extent + tiles - 1) / tiles;
+    bool wide = leaf_shares(&s->leaf) || extent == 1;
+    if (s->wanted && (wide || s->wanted->vectors == 1)) {
+        s->vectors = at_most(blocks, s->wanted->vectors);
+        s->tile = at_most(extent, s->wanted->tile);
+    }
 }
 
 /* Whether the reduction runs over blocks of lanes, outermost, and the last is not full. */
