@@ -50,7 +50,8 @@ static void read_json(void *argument)
     const char *target = json_string_value(json_object_get(r->json, "target"));
     const json_t *kernels = json_object_get(r->json, "kernels");
     if (!target || !json_is_array(kernels))
-        fail(r->c, STATUS_INPUT, "%s: not a schedule: expected {\"target\": name, \"kernels\": [...]}", r->path);
+        fail(r->c, STATUS_INPUT, "%s: not a schedule: expected {\"target\": name, \"kernels\": [...]}",
+             r->path);
     if (strcmp(target, r->target->name))
         fail(r->c, STATUS_INPUT, "%s: target: found %s, expected %s", r->path, target, r->target->name);
     size_t row;

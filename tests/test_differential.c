@@ -52,8 +52,8 @@ static void compile_chunk(Chunk *k)
             for (int train = 0; train < 2; train++)
                 write_program(k, file, i, train);
         ck_assert_int_eq(fclose(file), 0);
-        text_add(&command, "${CC:-cc} -std=gnu11 -O2 -march=native -fopenmp -w -fPIC -shared -o %s.so %s.c -lm & ",
-                 path, path);
+        text_add(&command, "${CC:-cc} -std=gnu11 -O2 -march=native -fopenmp -w -fPIC -shared"
+                 " -o %s.so %s.c -lm & ", path, path);
     }
     text_add(&command, "wait");
     Run r = run("%s", command.data);
@@ -188,7 +188,8 @@ static void try_by_tcc(void *argument)
     const Trial *t = argument;
     Context *c = t->oracle->program->c;
     for (int train = 0; train < 2; train++) {
-        Code *code = code_open(trial_compile(c, &t->network, train, target_find("generic"), NULL, 1), JIT_TCC);
+        Program *p = trial_compile(c, &t->network, train, target_find("generic"), NULL, 1);
+        Code *code = code_open(p, JIT_TCC);
         const char *message = (train ? trial_train : trial_infer)(t, c, code);
         ck_assert_msg(!message, "%s", message);
         code->close(code);

@@ -504,5 +504,6 @@ const char *trial_same(const Trial *t, Context *c, Code *code, const Results *ex
                           shape_count(&p->net->input[k]->shape));
             next++;
         }
-    return f.message ? report(c, &t->network, format(c, "%d threads: %s", p->options.threads, f.message)) : NULL;
+    return f.message ? report(c, &t->network, format(c, "%d threads: %s", p->options.threads, f.message))
+                     : NULL;
 }

@@ -37,8 +37,8 @@ void print_leaf_types(Text *t, const char *prefix, int lanes, bool bodies)
               "\n"
               "/* How a leaf walks: loops n0 .. n3 (n1 and n2 come with the call; in the last pass of\n"
               " * n0, last replaces n3); steps of its operands a, b along the loops, along the tile\n"
-              " * (t) and from vector to vector (k); likewise of the addends c and d and the result y, whose\n"
-              " * lanes lie `spread` apart; what happens to the sum. */\n"
+              " * (t) and from vector to vector (k); likewise of the addends c and d and the result y,\n"
+              " * whose lanes lie `spread` apart; what happens to the sum. */\n"
               "typedef struct @_leaf {\n"
               "    float scale, low, high;\n"
               "    int n0, n3, last, a0, a1, a2, a3, b0, b1, b2, b3;\n"
@@ -142,7 +142,8 @@ static void print_step(Text *t, const Leaf *leaf)
             text_add(t, "%sconst float x%d = *(q%s);", in, i, tile_step(c, leaf, i));
         for (int k = 0; k < leaf->vectors; k++) {
             const char *load = leaf->a.spread > 1 ? "@_second" : "@_load";
-            const char *a = format(c, "%s(p%s%s)", load, scalar ? "" : tile_step(c, leaf, i), step(c, k, "ak"));
+            const char *along = scalar ? "" : tile_step(c, leaf, i);
+            const char *a = format(c, "%s(p%s%s)", load, along, step(c, k, "ak"));
             if (scalar)                          /* on one line */
                 text_add(t, " s%d_%d += v%d * x%d;%s", i, k, k, i, k == leaf->vectors - 1 ? "\n" : "");
             else if (leaf->kind == LEAF_FMA)
@@ -255,8 +256,8 @@ const char *print_leaf_geometry(Context *c, const Leaf *l)
 {
     const Operand *a = &l->a, *b = &l->b;
     Text t = {.c = c};
-    numbers(&t, (const int[]){l->count[0], l->count[3], l->last, a->step[0], a->step[1], a->step[2], a->step[3],
-                              b->step[0], b->step[1], b->step[2], b->step[3]}, 11);
+    numbers(&t, (const int[]){l->count[0], l->count[3], l->last,
+                              a->step[0], a->step[1], a->step[2], a->step[3], b->step[0], b->step[1], b->step[2], b->step[3]}, 11);
     numbers(&t, (const int[]){a->t, a->k, b->t, b->k, l->bias.t, l->bias.k, l->add.t, l->add.k,
                               l->y.t, l->y.k}, 10);
     numbers(&t, (const int[]){l->bias.vector, l->add.vector, l->valid, l->y.spread, l->ahead_lines}, 5);
@@ -283,9 +284,11 @@ void print_leaf_suit(Leaf *l)
 {
     int along = leaf_shares(l) ? l->b.t : l->a.t;
     bool b_steps = l->kind != LEAF_FMA || l->b.step[3] == (leaf_shares(l) ? 1 : l->lanes);
-    l->stride = b_steps && l->a.spread <= 1 && l->a.step[3] == l->lanes && stride_in_family(l, along) ? along : 0;
+    bool steps = b_steps && l->a.spread <= 1 && l->a.step[3] == l->lanes;
+    l->stride = steps && stride_in_family(l, along) ? along : 0;
     bool taps = l->stride && !leaf_shares(l) && l->kind != LEAF_SUM && l->vectors == 1;
-    l->taps = taps && l->last == l->count[3] && l->count[3] > 1 && l->count[3] <= FAMILY_TAPS ? l->count[3] : 0;
+    int count = l->last == l->count[3] ? l->count[3] : 0;
+    l->taps = taps && count > 1 && count <= FAMILY_TAPS ? count : 0;
 }
 
 static bool in_family(const Target *target, const Leaf *l)

@@ -145,8 +145,8 @@ static bool ragged_blocks(const Schedule *s)
 {
     int first = s->order[s->parallel], inner = s->order[s->axes - 1];
     const Axis *lanes = &s->nest->axis[inner];
-    return s->axes > s->parallel + 1 && lanes->lanes && lanes->whole % lanes->lanes && lanes->outer == first &&
-           !clipped(s, first) && !clipped(s, inner);
+    bool ragged = lanes->lanes && lanes->whole % lanes->lanes;
+    return s->axes > s->parallel + 1 && ragged && lanes->outer == first && !clipped(s, first) && !clipped(s, inner);
 }
 
 /* Reduction loops fill the leaf's from the inside, but a clipped one cannot be the
