@@ -257,7 +257,8 @@ const char *print_leaf_geometry(Context *c, const Leaf *l)
     const Operand *a = &l->a, *b = &l->b;
     Text t = {.c = c};
     numbers(&t, (const int[]){l->count[0], l->count[3], l->last,
-                              a->step[0], a->step[1], a->step[2], a->step[3], b->step[0], b->step[1], b->step[2], b->step[3]}, 11);
+                              a->step[0], a->step[1], a->step[2], a->step[3],
+                              b->step[0], b->step[1], b->step[2], b->step[3]}, 11);
     numbers(&t, (const int[]){a->t, a->k, b->t, b->k, l->bias.t, l->bias.k, l->add.t, l->add.k,
                               l->y.t, l->y.k}, 10);
     numbers(&t, (const int[]){l->bias.vector, l->add.vector, l->valid, l->y.spread, l->ahead_lines}, 5);

@@ -143,10 +143,12 @@ static void choose_tile(Schedule *s)
 /* Whether the reduction runs over blocks of lanes, outermost, and the last is not full. */
 static bool ragged_blocks(const Schedule *s)
 {
+    if (s->axes < s->parallel + 2)
+        return false;
     int first = s->order[s->parallel], inner = s->order[s->axes - 1];
     const Axis *lanes = &s->nest->axis[inner];
-    bool ragged = lanes->lanes && lanes->whole % lanes->lanes;
-    return s->axes > s->parallel + 1 && ragged && lanes->outer == first && !clipped(s, first) && !clipped(s, inner);
+    return lanes->lanes && lanes->whole % lanes->lanes && lanes->outer == first &&
+           !clipped(s, first) && !clipped(s, inner);
 }
 
 /* Reduction loops fill the leaf's from the inside, but a clipped one cannot be the
