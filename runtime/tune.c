@@ -54,10 +54,8 @@ static void read_json(void *argument)
              r->path);
     if (strcmp(target, r->target->name))
         fail(r->c, STATUS_INPUT, "%s: target: found %s, expected %s", r->path, target, r->target->name);
-    size_t row;
-    json_t *value;
-    json_array_foreach(kernels, row, value)
-        PUSH(r->c, r->shapes->shape, r->shapes->count) = read_shape(r, row, value);
+    for (size_t row = 0; row < json_array_size(kernels); row++)
+        PUSH(r->c, r->shapes->shape, r->shapes->count) = read_shape(r, row, json_array_get(kernels, row));
 }
 
 static void release_json(void *argument)
