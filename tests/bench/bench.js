@@ -30,7 +30,8 @@ optimisations); cnnc runs in a second process, as C compiled by the system's com
 The three take turns, each round in the opposite order of the one before, so that what slows the
 machine down slows down all. A turn is one run to warm the caches and then runs for ${slice} ms; it counts
 with its median, and the table has the median over all rounds. A run that takes longer than a turn
-is a turn. While one side runs the other sleeps. "Difference" is the largest between the outputs of
+is a turn. With several threads each has a processor of its own: OpenMP's, those of cnnc's pool and
+ONNX Runtime's. While one side runs the other sleeps. "Difference" is the largest between the outputs of
 ONNX Runtime and either form of cnnc's, in units of the largest output. Compile times are those of
 the C compilers alone.`
 
@@ -44,14 +45,23 @@ function median(list) {
 
 // ---------------------------------------------------------------- the two sides
 
+// A processor for each of its threads but the caller's, counted from 1.
+function affinities(threads) {
+  const list = Array.from({ length: threads - 1 }, (_, i) => i + 2).join(';')
+  return threads > 1 ? { extra: { session: { intra_op_thread_affinities: list } } } : {}
+}
+
 class OnnxRuntime {
   constructor(model, threads) {
     initOrt()
     this.session = new binding.InferenceSession()
     this.session.loadModel(model, {
       executionProviders: ['cpu'], intraOpNumThreads: threads, interOpNumThreads: 1,
-      executionMode: 'sequential', graphOptimizationLevel: 'all'
+      executionMode: 'sequential', graphOptimizationLevel: 'all', ...affinities(threads)
     })
+    if (threads > 1) {          // the thread that calls has the first processor
+      execFileSync('taskset', ['-p', '-c', '0', String(process.pid)])
+    }
     this.shape = this.session.inputMetadata[0].shape
   }
 
@@ -88,7 +98,8 @@ class OnnxRuntime {
 
 class Cnnc {
   constructor(network, weights, input, threads) {
-    this.process = spawn(`${folder}/turns`, [network, weights, input, String(threads)],
+    const all = `0-${os.cpus().length - 1}`
+    this.process = spawn('taskset', ['-c', all, `${folder}/turns`, network, weights, input, String(threads)],
                          { stdio: ['pipe', 'pipe', 'inherit'] })
     this.process.on('error', error => console.error(`bench: ${error.message}`))
     this.lines = readline.createInterface({ input: this.process.stdout })[Symbol.asyncIterator]()
@@ -218,7 +229,7 @@ async function main() {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
     options: {
-      threads: { type: 'string', default: '1' }, seconds: { type: 'string', default: '20' },
+      threads: { type: 'string', default: os.cpus().length > 1 ? '1,2' : '1' }, seconds: { type: 'string', default: '20' },
       write: { type: 'string' }
     }
   })

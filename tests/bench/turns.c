@@ -23,7 +23,8 @@ typedef struct Contender {
 
 typedef struct Turns {
     Context *c;
-    const char *network, *weights, *input, *threads;
+    const char *network, *weights, *input;
+    int threads;
     Graph *net;
     const float *flat;        /* the weights */
     Contender contender[2];
@@ -76,7 +77,7 @@ static void introduce(const Contender *who)
 
 static void prepare(Turns *t, Contender *who, const char *jit)
 {
-    Options options = {.batch = 1, .target = target_find("native")};
+    Options options = {.batch = 1, .target = target_find("native"), .threads = t->threads};
     who->name = jit;
     who->code = code_open(compile(t->net, &options, NULL), jit_find(t->c, jit));
     who->params = aligned_memory(t->c, who->code->params_bytes);
@@ -127,8 +128,6 @@ static void serve(Turns *t)
 static void run(void *argument)
 {
     Turns *t = argument;
-    if (strcmp(t->threads, "1"))
-        fail(t->c, STATUS_INPUT, "%s threads: this version of cnnc knows one only", t->threads);
     t->net = network_load(t->c, t->network, 1);
     float *flat = NEW_ARRAY(t->c, float, params_count(t->net));
     safetensors_load(t->net, t->weights, flat);
@@ -160,7 +159,8 @@ int main(int argc, char **argv)
     }
     Context c;
     context_init(&c);
-    Turns turns = {.c = &c, .network = argv[1], .weights = argv[2], .input = argv[3], .threads = argv[4]};
+    Turns turns = {.c = &c, .network = argv[1], .weights = argv[2], .input = argv[3],
+                   .threads = atoi(argv[4])};
     int status = attempt(&c, run_and_unload, &turns) ? STATUS_OK : c.status;
     if (status != STATUS_OK)
         fprintf(stderr, "turns: %s\n", c.message);
