@@ -28,6 +28,7 @@ struct Threads {
     pthread_t *thread;
     void (*work)(void *argument, const Team *team);
     void *argument;
+    cpu_set_t processors;     /* of the process; OpenMP may bind the caller to one of them later */
     int caller;               /* the processor that the caller ran on when the others got theirs */
     atomic_uint call;         /* how many calls have begun */
     atomic_int busy;          /* threads besides the caller that are not yet done with it */
@@ -102,6 +103,8 @@ Threads *threads_open(Context *c, int count)
     t->c = c;
     t->count = count;
     t->caller = -1;
+    if (sched_getaffinity(0, sizeof t->processors, &t->processors) != 0)
+        CPU_ZERO(&t->processors);
     t->thread = NEW_ARRAY(c, pthread_t, count);
     pthread_mutex_init(&t->lock, NULL);
     pthread_cond_init(&t->wake, NULL);
@@ -121,15 +124,14 @@ Threads *threads_open(Context *c, int count)
  * depend on where a thread runs. */
 static void spread(Threads *t)
 {
-    cpu_set_t all;
     int here = sched_getcpu(), next = here;
-    if (here == t->caller || here < 0 || sched_getaffinity(0, sizeof all, &all) != 0 || CPU_COUNT(&all) < 2)
+    if (here == t->caller || here < 0 || CPU_COUNT(&t->processors) < 2)
         return;
     t->caller = here;
     for (int i = 0; i < t->started; i++) {
         do
             next = (next + 1) % CPU_SETSIZE;
-        while (!CPU_ISSET(next, &all) || next == here);
+        while (!CPU_ISSET(next, &t->processors) || next == here);
         cpu_set_t one;
         CPU_ZERO(&one);
         CPU_SET(next, &one);
