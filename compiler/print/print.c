@@ -366,7 +366,7 @@ const char *print_source(Program *p, const char *header_name, PrintKind kind)
         head(&t, p, header_name);
     }
     if (p->forward->target->lanes > 1) {
-        print_leaf_types(&t, p->prefix, p->forward->target->lanes, !hosted);
+        print_leaf_types(&t, p->prefix, p->forward->target->lanes, !hosted, false);
         print_leaf_macro(&t, p->prefix, hosted);
     }
     if (program_shared(p))

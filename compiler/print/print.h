@@ -102,7 +102,7 @@ bool kernel_shared(const Kernel *k);             /* a team of threads divides it
 void print_leaf_call(Printer *p, const Loop *l);         /* print_call.c */
 
 /* print_leaf.c: leaves.  hosted: their bodies are in the host. */
-void print_leaf_types(Text *t, const char *prefix, int lanes, bool bodies);
+void print_leaf_types(Text *t, const char *prefix, int lanes, bool bodies, bool host);
 void print_leaf_macro(Text *t, const char *prefix, bool hosted);
 const char *print_leaf_member(Context *c, const Leaf *leaf);     /* "fma_14x2" */
 void print_leaf_suit(Leaf *l);                   /* stride and taps of the host's member that suits it best */

@@ -30,7 +30,21 @@ void print_leaf_macro(Text *t, const char *prefix, bool hosted)
               "    }\n", hosted ? "" : "__attribute__((noinline)) ", hosted ? "cnnc" : prefix));
 }
 
-void print_leaf_types(Text *t, const char *prefix, int lanes, bool bodies)
+/* Lane by lane the larger or smaller, b where a is not a number.  gcc finds the processor's
+ * instruction for the loop, but looks long: that is for the host's build alone. */
+static void print_choice(Text *t, const char *prefix, int lanes, const char *name, char than, bool host)
+{
+    const char *loop = "    @_vec to;\n    for (int i = 0; i < @_lanes; i++)\n"
+                       "        to[i] = a[i] %c b[i] ? a[i] : b[i];\n    return to;\n";
+    const char *mask = "    typedef int mask __attribute__((vector_size(%2$d)));\n"
+                       "    const mask a_wins = a %1$c b;\n"
+                       "    return (@_vec)((a_wins & (mask)a) | (~a_wins & (mask)b));\n";
+    print_prefixed(t, prefix, format(t->c, INLINE " @_vec @_%s(@_vec a, @_vec b)\n{\n", name));
+    print_prefixed(t, prefix, format(t->c, host ? loop : mask, than, lanes * 4));
+    text_add(t, "}\n\n");
+}
+
+void print_leaf_types(Text *t, const char *prefix, int lanes, bool bodies, bool host)
 {
     Context *c = t->c;
     print_prefixed(t, prefix,
@@ -47,20 +61,19 @@ void print_leaf_types(Text *t, const char *prefix, int lanes, bool bodies)
               "} @_leaf;\n");
     if (!bodies)
         return;
-    const char *attributes = "aligned(4), may_alias";
     print_prefixed(t, prefix, format(c,
               "\nenum { @_lanes = %d };\n"
-              "typedef float @_vec __attribute__((vector_size(%d), %s));\n"
-              "typedef int @_mask __attribute__((vector_size(%d), %s));\n\n",
-              lanes, lanes * 4, attributes, lanes * 4, attributes));
+              "typedef float @_vec __attribute__((vector_size(%d), aligned(4), may_alias));\n\n",
+              lanes, lanes * 4));
     Text even = {.c = c};
     for (int i = 0; i < lanes; i++)
         printer_argument_list(&even, 8, format(c, "%d", 2 * i));
     print_prefixed(t, prefix,
               INLINE " @_vec @_load(const float *from)\n{\n    return *(const @_vec *)from;\n}\n\n"
-              INLINE " @_vec @_all(float x)\n{\n    return (@_vec){0} + x;\n}\n\n"
-              INLINE " @_vec @_choose(@_mask which, @_vec a, @_vec b)\n{\n"
-              "    return (@_vec)((which & (@_mask)a) | (~which & (@_mask)b));\n}\n\n"
+              INLINE " @_vec @_all(float x)\n{\n    return (@_vec){0} + x;\n}\n\n");
+    print_choice(t, prefix, lanes, "larger", '>', host);
+    print_choice(t, prefix, lanes, "smaller", '<', host);
+    print_prefixed(t, prefix,
               "/* Every second element. */\n"
               INLINE " @_vec @_second(const float *from)\n{\n"
               "#if defined __clang__ || __GNUC__ >= 12\n"
@@ -83,9 +96,9 @@ void print_leaf_types(Text *t, const char *prefix, int lanes, bool bodies)
               "    if (g->scale != 1.0f)\n        s *= g->scale;\n"
               "    if (c)\n        s += @_addend(c + t * g->ct + k * g->ck, g->c_vector);\n"
               "    if (d)\n        s += @_addend(d + t * g->dt + k * g->dk, g->d_vector);\n"
-              "    if (g->low > -" UNBOUNDED ")\n        s = @_choose(s > @_all(g->low), s, @_all(g->low));\n"
+              "    if (g->low > -" UNBOUNDED ")\n        s = @_larger(s, @_all(g->low));\n"
               "    if (g->high < " UNBOUNDED ")\n"
-              "        s = @_choose(s < @_all(g->high), s, @_all(g->high));\n"
+              "        s = @_smaller(s, @_all(g->high));\n"
               "    @_store(y + t * g->yt + k * g->yk, s, valid, g->spread);\n}\n");
 }
 
@@ -151,7 +164,7 @@ static void print_step(Text *t, const Leaf *leaf)
             else if (leaf->kind == LEAF_SUM)
                 text_add(t, "%ss%d_%d += %s;\n", in, i, k, a);
             else
-                text_add(t, "%ss%d_%d = @_choose(%s > s%d_%d, %s, s%d_%d);\n", in, i, k, a, i, k, a, i, k);
+                text_add(t, "%ss%d_%d = @_larger(%s, s%d_%d);\n", in, i, k, a, i, k);
         }
     }
 }
@@ -175,9 +188,9 @@ static void print_phases(Text *t, const Leaf *leaf)
         {"if (d && g->d_vector) {", "s%1$d_%2$d += @_load(d + %1$d * g->dt + %2$d * g->dk);"},
         {"if (d && !g->d_vector) {", "s%1$d_%2$d += @_all(d[%1$d * g->dt + %2$d * g->dk]);"},
         {"if (g->low > -" UNBOUNDED ") {\n        const @_vec low = @_all(g->low);",
-         "s%1$d_%2$d = @_choose(s%1$d_%2$d > low, s%1$d_%2$d, low);"},
+         "s%1$d_%2$d = @_larger(s%1$d_%2$d, low);"},
         {"if (g->high < " UNBOUNDED ") {\n        const @_vec high = @_all(g->high);",
-         "s%1$d_%2$d = @_choose(s%1$d_%2$d < high, s%1$d_%2$d, high);"},
+         "s%1$d_%2$d = @_smaller(s%1$d_%2$d, high);"},
         {"const int yt = g->yt, yk = g->yk;\n    if (g->valid == @_lanes && g->spread == 1) {",
          "*(@_vec *)(y + %1$d * yt + %2$d * yk) = s%1$d_%2$d;"},
     };
@@ -330,7 +343,7 @@ void print_leaf_family(Text *t, const Target *target)
     Text table = {.c = c};
     text_add(t, "/* The leaves of %s for code that libtcc compiles; printed by cnnc. */\n"
                 "#include <math.h>\n", target->name);
-    print_leaf_types(t, prefix, target->lanes, true);
+    print_leaf_types(t, prefix, target->lanes, true, true);
     for (int kind = 0; kind < 4; kind++)
         for (int tile = 1; tile <= FAMILY_TILE; tile++)
             for (int vectors = 1; vectors <= FAMILY_VECTORS; vectors++) {
