@@ -68,6 +68,7 @@ const char *printer_type(DType dtype);
 const char *printer_fresh(Printer *p, const char *base, const char *suffix);      /* a free name */
 void printer_name_axes(Printer *p);              /* of p->nest */
 bool printer_runs_once(const Loop *l);
+const char *printer_part(const Printer *p, const Loop *l, int end);      /* of a shared loop: its bounds */
 /* Declares what a block's own axis (-1: none) settles: pointers, bounds of clipped loops. */
 void printer_declare_pointers(Printer *p, const bool *known, int axis, const Loop *body);
 void printer_declare_bounds(Printer *p, const bool *known, const Loop *l);
@@ -99,7 +100,9 @@ Share *print_shares(Context *c, bool hosted, const char *prefix, const Function 
 
 bool kernel_shared(const Kernel *k);             /* a team of threads divides it */
 
-void print_leaf_call(Printer *p, const Loop *l);         /* print_call.c */
+/* print_call.c: one leaf; a loop of leaves as one call of the host, if it can be. */
+void print_leaf_call(Printer *p, const Loop *l);
+bool print_leaf_row(Printer *p, const Loop *l);
 
 /* print_leaf.c: leaves.  hosted: their bodies are in the host. */
 void print_leaf_types(Text *t, const char *prefix, int lanes, bool bodies, bool host);

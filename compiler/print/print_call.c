@@ -19,12 +19,16 @@ static const char *leaf_name(Printer *p, const Leaf *wanted)
     return name;
 }
 
-/* Where an operand begins: a clipped loop's first value is its bound's. */
-static const char *operand_start(Printer *p, const Loop *l, const Operand *o)
+/* Where an operand begins: a clipped loop's first value is its bound's, and a row's its loop's. */
+static const char *operand_start(Printer *p, const Loop *l, const Operand *o, const Loop *row)
 {
     if (!o->node)
         return "0";
     Affine address = o->address;
+    if (row && row->axis != p->nest->shared) {
+        address.constant += address.coef[row->axis] * row->begin;
+        address.coef[row->axis] = 0;
+    }
     const char *saved[MAX_AXES];
     memcpy(saved, p->axis, sizeof saved);
     for (int i = 0; i < LEAF_LOOPS; i++) {
@@ -55,11 +59,66 @@ static const char *loop_count(Printer *p, const Loop *l, int i)
     return strcmp(b->from, "0") ? format(p->c, "%s - %s", b->to, b->from) : b->to;
 }
 
-void print_leaf_call(Printer *p, const Loop *l)
+static void print_call(Printer *p, const Loop *l, const Loop *row, const char *times)
 {
     const Leaf *leaf = l->leaf;
-    printer_line(p, "%s(%s, %s, %s, %s, %s, %s, %s, %s);", leaf_name(p, leaf),
-                 operand_start(p, l, &leaf->y), operand_start(p, l, &leaf->a), operand_start(p, l, &leaf->b),
-                 operand_start(p, l, &leaf->bias), operand_start(p, l, &leaf->add),
-                 operand_start(p, l, &leaf->ahead), loop_count(p, l, 1), loop_count(p, l, 2));
+    const char *more = !p->file->hosted ? "" : row ? format(p->c, ", %s, &by", times) : ", 1, 0";
+    printer_line(p, "%s(%s, %s, %s, %s, %s, %s, %s, %s%s);", leaf_name(p, leaf),
+                 operand_start(p, l, &leaf->y, row), operand_start(p, l, &leaf->a, row),
+                 operand_start(p, l, &leaf->b, row), operand_start(p, l, &leaf->bias, row),
+                 operand_start(p, l, &leaf->add, row), operand_start(p, l, &leaf->ahead, row),
+                 loop_count(p, l, 1), loop_count(p, l, 2), more);
+}
+
+void print_leaf_call(Printer *p, const Loop *l)
+{
+    print_call(p, l, NULL, NULL);
+}
+
+/* Whether the passes of a loop differ in nothing but where their leaf's operands begin. */
+static bool is_row(const Printer *p, const Loop *l)
+{
+    const Loop *leaf = l->body;
+    if (!p->file->hosted || l->lows || l->highs || printer_runs_once(l) || leaf->kind != LOOP_LEAF ||
+        leaf->next)
+        return false;
+    for (int i = 0; i < LEAF_LOOPS; i++) {
+        const Loop *clip = leaf->clip[i];
+        for (int k = 0; clip && k < clip->lows; k++)
+            if (clip->low[k].value.coef[l->axis])
+                return false;
+        for (int k = 0; clip && k < clip->highs; k++)
+            if (clip->high[k].value.coef[l->axis])
+                return false;
+    }
+    return true;
+}
+
+bool print_leaf_row(Printer *p, const Loop *l)
+{
+    if (!is_row(p, l))
+        return false;
+    const Leaf *leaf = l->body->leaf;
+    const Operand *const operand[] = {&leaf->y, &leaf->a, &leaf->b, &leaf->bias, &leaf->add, &leaf->ahead};
+    Text by = {.c = p->c};
+    for (int i = 0; i < 6; i++)
+        printer_argument_list(&by, 8, format(p->c, "%d", operand[i]->node
+                                                         ? operand[i]->address.coef[l->axis] * l->step : 0));
+    printer_line(p, "{");
+    p->depth++;
+    printer_line(p, "static const %s_next by = {%s};", p->prefix, by.data);
+    if (l->axis == p->nest->shared) {
+        const char *axis = p->axis[l->axis], *end = printer_part(p, l, 1);
+        printer_line(p, "const int %s = %s, times = (%s - %s) / %d;", axis, printer_part(p, l, 0), end, axis,
+                     l->step);
+        printer_line(p, "if (times > 0)");
+        p->depth++;
+        print_call(p, l->body, l, "times");
+        p->depth--;
+    } else {
+        print_call(p, l->body, l, format(p->c, "%d", (l->end - l->begin) / l->step));
+    }
+    p->depth--;
+    printer_line(p, "}");
+    return true;
 }

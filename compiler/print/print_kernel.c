@@ -33,21 +33,12 @@ static bool print_copy(Printer *p, const Loop *l)
     return true;
 }
 
-/* "oc = 2 * net_part(team, 8, 0)": where the calling thread's part of a loop begins or ends. */
-static const char *part_bound(const Printer *p, const Loop *l, int end)
-{
-    const char *part = format(p->c, "%s_part(team, %d, %d)", p->prefix, (l->end - l->begin) / l->step, end);
-    if (l->step > 1)
-        part = format(p->c, "%d * %s", l->step, part);
-    return l->begin ? format(p->c, "%d + %s", l->begin, part) : part;
-}
-
 /* A loop that runs once is a block, and not even that where nothing else stands. */
 static void print_for(Printer *p, bool *known, const Loop *l, bool alone)
 {
     const char *v = p->axis[l->axis];
     bool shared = l->axis == p->nest->shared;
-    if (l->end <= l->begin || print_copy(p, l))  /* clipped away; or done */
+    if (l->end <= l->begin || print_copy(p, l) || print_leaf_row(p, l))      /* clipped away; or done */
         return;
     if (printer_runs_once(l) && alone && !shared) {
         print_block(p, known, -1, l->body);
@@ -60,8 +51,8 @@ static void print_for(Printer *p, bool *known, const Loop *l, bool alone)
     } else if (shared) {
         const char *step = l->step == 1 ? "++" : format(p->c, " += %d", l->step);
         const char *end = printer_fresh(p, v, "_end");
-        printer_line(p, "for (int %s = %s, %s = %s; %s < %s; %s%s) {", v, part_bound(p, l, 0), end,
-                     part_bound(p, l, 1), v, end, v, step);
+        printer_line(p, "for (int %s = %s, %s = %s; %s < %s; %s%s) {", v, printer_part(p, l, 0), end,
+                     printer_part(p, l, 1), v, end, v, step);
     } else if (l->lows || l->highs) {
         const BoundName *b = printer_bound(p, l);
         printer_line(p, "for (int %s = %s; %s < %s; %s++) {", v, b->from, v, b->to, v);

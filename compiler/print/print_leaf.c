@@ -12,6 +12,9 @@
 
 /* -- geometry -- */
 
+/* Members of the host compute a row of so many leaves in one call. */
+static const char *const row_arguments = ", int times, const @_next *by";
+
 /* What defines a leaf function: it hands its constants to the body. */
 void print_leaf_macro(Text *t, const char *prefix, bool hosted)
 {
@@ -22,12 +25,13 @@ void print_leaf_macro(Text *t, const char *prefix, bool hosted)
               "#define $_LEAF(name, body, b_, c_, d_, ahead_, n1_, n2_, ...) \\\n"
               "    static %svoid name( \\\n"
               "        float *y, const float *a, const float *b, const float *c, const float *d, \\\n"
-              "        const float *ahead, int n1, int n2) \\\n"
+              "        const float *ahead, int n1, int n2%s) \\\n"
               "    { \\\n"
               "        static const @_leaf g = {__VA_ARGS__}; \\\n"
               "        (void)b, (void)c, (void)d, (void)ahead, (void)n1, (void)n2; \\\n"
-              "        %s_##body(y, a, b_, c_, d_, ahead_, n1_, n2_, &g); \\\n"
-              "    }\n", hosted ? "" : "__attribute__((noinline)) ", hosted ? "cnnc" : prefix));
+              "        %s_##body(y, a, b_, c_, d_, ahead_, n1_, n2_, &g%s); \\\n"
+              "    }\n", hosted ? "" : "__attribute__((noinline)) ", hosted ? row_arguments : "",
+              hosted ? "cnnc" : prefix, hosted ? ", times, by" : ""));
 }
 
 /* Lane by lane the larger or smaller, b where a is not a number.  gcc finds the processor's
@@ -59,6 +63,11 @@ void print_leaf_types(Text *t, const char *prefix, int lanes, bool bodies, bool 
               "    int at, ak, bt, bk, ct, ck, dt, dk, yt, yk;\n"
               "    int c_vector, d_vector, valid, spread, ahead_lines;\n"
               "} @_leaf;\n");
+    if (host || !bodies)
+        print_prefixed(t, prefix,
+              "\n"
+              "/* How far the operands move from one leaf of a row to the next. */\n"
+              "typedef struct @_next { int y, a, b, c, d, ahead; } @_next;\n");
     if (!bodies)
         return;
     print_prefixed(t, prefix, format(c,
@@ -120,7 +129,7 @@ const char *print_leaf_member(Context *c, const Leaf *leaf)
 
 void print_leaf_declaration(Text *t, const char *prefix, const Leaf *leaf)
 {
-    const char *list = format(t->c, "(%s);\n", arguments);
+    const char *list = format(t->c, "(%s%s);\n", arguments, row_arguments);
     text_add(t, "\nvoid cnnc_%s", print_leaf_member(t->c, leaf));
     print_prefixed(t, prefix, list);
 }
@@ -209,11 +218,14 @@ void print_leaf_body(Text *out, const char *prefix, const Leaf *leaf, bool is_st
     Context *c = out->c;
     Text text = {.c = c}, *t = &text;
     const char *start = leaf->kind == LEAF_MAX ? "@_all(-INFINITY)" : "{0}";
-    text_add(t, "\n%svoid @_%s(%s)\n{\n", is_static ? INLINE " " : "", print_leaf_member(c, leaf), arguments);
+    text_add(t, "\n%svoid @_%s(%s%s)\n{\n", is_static ? INLINE " " : "", print_leaf_member(c, leaf),
+             arguments, is_static ? "" : row_arguments);
     if (!leaf_shares(leaf))
         text_add(t, "    (void)ahead;\n");
     if (leaf->kind != LEAF_FMA)
         text_add(t, "    (void)b;\n");
+    if (!is_static)
+        text_add(t, "    for (;;) {\n");
     Text sums = {.c = c};
     for (int i = 0; i < leaf->tile; i++)
         for (int k = 0; k < leaf->vectors; k++)
@@ -246,6 +258,9 @@ void print_leaf_body(Text *out, const char *prefix, const Leaf *leaf, bool is_st
         each_sum(t, leaf, "    @_finish(y, s%1$d_%2$d, c, d, %1$d, %2$d, %3$s, g);\n");
     else
         print_phases(t, leaf);
+    if (!is_static)
+        text_add(t, "    if (--times <= 0)\n        break;\n    y += by->y, a += by->a, b += by->b;\n"
+                    "    c += by->c, d += by->d, ahead += by->ahead;\n    }\n");
     text_add(t, "}\n");
     print_prefixed(out, prefix, text.data);
 }

@@ -41,7 +41,7 @@ static bool taken_by_loops(const Kernel *k, const char *name)
             if (!strcmp(k->nest[i]->axis[a].name, name))
                 return true;
     if (!strcmp(name, "i") || !strcmp(name, "row") || !strcmp(name, "seed") || !strcmp(name, "from") ||
-        !strcmp(name, "team") || !strcmp(name, "end"))
+        !strcmp(name, "team") || !strcmp(name, "end") || !strcmp(name, "by") || !strcmp(name, "times"))
         return true;
     return name[0] && strchr("skv", name[0]) && isdigit((unsigned char)name[1]);
 }
@@ -240,6 +240,15 @@ void printer_declare_pointers(Printer *p, const bool *known, int axis, const Loo
                      sum ? "(" : "", offset, sum ? ")" : "");
         PUSH(p->c, p->pointer, p->pointers) = (Pointer){group->storage, group->address, name, p->depth};
     }
+}
+
+/* "oc = 2 * net_part(team, 8, 0)": where the calling thread's part of a loop begins or ends. */
+const char *printer_part(const Printer *p, const Loop *l, int end)
+{
+    const char *part = format(p->c, "%s_part(team, %d, %d)", p->prefix, (l->end - l->begin) / l->step, end);
+    if (l->step > 1)
+        part = format(p->c, "%d * %s", l->step, part);
+    return l->begin ? format(p->c, "%d + %s", l->begin, part) : part;
 }
 
 /* -- bounds of clipped loops -- */
