@@ -36,13 +36,14 @@ static Graph *select_roots(Graph *g, RootKind kind)
 
 /* The second half of the way: a graph of primitive operations becomes loops in a
  * planned workspace. */
-static Function *generate(const Build *b, Graph *g, const Target *target)
+static Function *generate(const Build *b, Graph *g, const Target *target, bool frozen)
 {
     g = after(b, "fuse", fuse(g));
     if (emits(b, "dot") && !strcmp(b->function, "forward"))
         dump_dot(g, b->emit);
     Function *f = lower(g, b->function, target);
     f->packs = !strcmp(b->function, "pack");
+    f->frozen = frozen;
     f->share_least = b->p->options.share_least;
     f->candidate = b->p->options.candidate;
     f->shapes = strcmp(b->function, "forward") ? NULL : b->p->options.shapes;
@@ -65,7 +66,7 @@ static Function *build_inference(Build *b, const char *function, RootKind root, 
     g = after(b, "fold", fold(g, frozen));
     if (frozen)
         g = after(b, "hoist", hoist(g, pack));
-    return generate(b, g, frozen ? target_level(b->p->options.target) : target_find("generic"));
+    return generate(b, g, target_level(b->p->options.target), frozen);
 }
 
 static Function *build_training(Build *b)
@@ -75,7 +76,7 @@ static Function *build_training(Build *b)
     g = after(b, "autodiff", autodiff(g, (Wanted){.params = true, .inputs = b->p->options.input_grad}));
     g = after(b, "expand", expand(g));
     g = after(b, "fold", fold(g, false));
-    return generate(b, g, target_find("generic"));
+    return generate(b, g, target_level(b->p->options.target), false);
 }
 
 /* A parameter that forward wants in another layout than the state_dict's becomes a
@@ -104,7 +105,7 @@ static Function *build_pack(Build *b, Graph *pack)
 {
     b->function = "pack";
     derive_packed(b->p->forward, pack);
-    return pack->roots ? generate(b, pack, target_find("generic")) : NULL;
+    return pack->roots ? generate(b, pack, target_find("generic"), true) : NULL;
 }
 
 /* -- the struct -- */

@@ -150,9 +150,8 @@ static void close_model(void *argument)
 
 int command_bench(Context *c, const CommandOptions *o)
 {
-    if (o->layers && (o->train || o->jit == JIT_EVAL))
-        fail(c, STATUS_USAGE, "--layers: times the kernels of a forward pass by tcc or cc, found %s",
-             o->train ? "--train" : "--jit eval");
+    if (o->layers && o->jit == JIT_EVAL)
+        fail(c, STATUS_USAGE, "--layers: times kernels by tcc or cc, found --jit eval");
     if (o->layers && o->compile.threads > 1)
         fail(c, STATUS_USAGE, "--layers: times one thread, found --threads %d", o->compile.threads);
     Bench b = {.c = c, .options = o};

@@ -65,18 +65,29 @@ static void tick(void *user, int kernel)
     clock->last = now;
 }
 
+static const Function *timed(const Model *m)
+{
+    const Program *p = model_program(m);
+    return m->options.train ? p->backward : p->forward;
+}
+
+static void run(Model *m, Code *code, void *const *io, Clock *clock)
+{
+    code->profile(code, m->params, io, m->grad, NULL, m->workspace, m->options.seed, tick, clock);
+}
+
 void kernels_time(Model *m, int wanted, void *const *io, double *ms)
 {
     Code *code = model_code(m, m->options.batch);
-    int kernels = code->program->forward->kernels;
+    int kernels = timed(m)->kernels;
     Clock clock = {.time = NEW_ARRAY(m->c, double, (int64_t)kernels * MAX_RUNS)};
     int most = wanted && wanted < MAX_RUNS ? wanted : MAX_RUNS;
     for (int i = 0; i < BENCH_WARM_UP; i++)
-        code->profile(code, m->params, io, m->workspace, tick, &clock);
+        run(m, code, io, &clock);
     double begin = milliseconds();
     while (clock.runs < most && (wanted || clock.last - begin < BENCH_MS)) {
         clock.last = milliseconds();
-        code->profile(code, m->params, io, m->workspace, tick, &clock);
+        run(m, code, io, &clock);
         clock.runs++;
     }
     for (int k = 0; k < kernels; k++) {
@@ -122,7 +133,7 @@ static LayerRow total_of(const BenchLayers *b)
 
 BenchLayers *bench_layers(Model *m, int runs, void *const *io)
 {
-    const Function *f = model_program(m)->forward;
+    const Function *f = timed(m);
     const Code *code = model_code(m, m->options.batch);
     BenchLayers *b = NEW(m->c, BenchLayers);
     b->c = m->c;

@@ -15,8 +15,8 @@ typedef struct Native {
     Library library;
     Threads *threads;         /* NULL: the code's own, or one */
     void (*forward)(const void *params, void *const *io, void *workspace, const void *team);
-    void (*profile)(const void *params, void *const *io, void *workspace,
-                    void (*tick)(void *user, int kernel), void *user);
+    void (*profile)(void *params, void *const *io, void *grad, void *const *in_grad, void *workspace,
+                    unsigned long long seed, void (*tick)(void *user, int kernel), void *user);
     void (*pack)(void *params, const float *flat);
     void (*init)(void *params, unsigned long long seed);
     void (*unpack)(float *flat, const void *params);
@@ -95,10 +95,11 @@ static void native_forward(Code *code, const void *params, void *const *io, void
     together(code->program->forward, share_forward, &call);
 }
 
-static void native_profile(Code *code, const void *params, void *const *io, void *workspace,
+static void native_profile(Code *code, void *params, void *const *io, void *grad, void *const *in_grad,
+                           void *workspace, uint64_t seed,
                            void (*tick)(void *user, int kernel), void *user)
 {
-    ((Native *)code->state)->profile(params, io, workspace, tick, user);
+    ((Native *)code->state)->profile(params, io, grad, in_grad, workspace, seed, tick, user);
 }
 
 static void native_pack(Code *code, void *params, const float *flat)

@@ -145,9 +145,10 @@ struct Code {
 
     /* io: inputs that forward needs, in order of declaration, then outputs. */
     void (*forward)(Code *code, const void *params, void *const *io, void *workspace);
-    /* With profile: the same, and tick(user, k) after the k-th kernel of the program's forward. */
-    void (*profile)(Code *code, const void *params, void *const *io, void *workspace,
-                    void (*tick)(void *user, int kernel), void *user);
+    /* With profile: the same, and tick(user, k) after the k-th kernel of the program's forward;
+     * with train too: of its backward, whose arguments it takes, adding to grad. */
+    void (*profile)(Code *code, void *params, void *const *io, void *grad, void *const *in_grad,
+                    void *workspace, uint64_t seed, void (*tick)(void *user, int kernel), void *user);
     void (*pack)(Code *code, void *params, const float *flat);
     void (*init)(Code *code, void *params, uint64_t seed);
     /* with train: */
@@ -395,7 +396,8 @@ enum { BENCH_WARM_UP = 3, BENCH_MS = 1000 };       /* runs before the first that
 void bench_sort(double *time, int count);
 /* Inputs with random values, then room for outputs; for training all inputs. */
 void **bench_io(const Model *m);
-/* Median milliseconds of each kernel of forward; m has been opened with profile. */
+/* Median milliseconds of each kernel of forward, or of backward if m trains; m has been opened
+ * with profile. */
 void kernels_time(Model *m, int runs, void *const *io, double *ms);
 BenchLayers *bench_layers(Model *m, int runs, void *const *io);    /* runs 0: for about a second */
 void bench_layers_print(const BenchLayers *b);

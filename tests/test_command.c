@@ -108,7 +108,6 @@ static const struct { const char *arguments, *says; } misuses[] = {
     {"FOLDER/small.lua --emit ir:sonnet", "sonnet"},
     {"summary", "which file"},
     {"summary FOLDER/small.lua --layers", "does not take --layers"},
-    {"bench FOLDER/small.lua --layers --train", "found --train"},
     {"bench FOLDER/small.lua --layers --jit eval", "found --jit eval"},
     {"summary FOLDER/small.lua --input x.npy", "does not take --input"},
     {"summary FOLDER/small.lua --json=3", "--json=3"},

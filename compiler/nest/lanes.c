@@ -10,6 +10,7 @@
 
 typedef struct Choice {
     Function *f;
+    Kernel *kernel;
     Nest *nest;
     int axis;                 /* the candidate */
     bool possible, in_term;
@@ -66,13 +67,18 @@ static Layout packed(const Access *a, const Nest *nest, int lane_dim, int lane)
 static void check_param(Choice *c, Access *a, int dim)
 {
     Storage *s = a->node->storage;
+    bool full = c->nest->valid == c->f->target->lanes;
     if (s->param->derived && s->param->layout && !c->pack)
         c->possible = false;
     if (a->node->shape.rank != s->shape.rank)
         c->possible = false;
-    if (!c->pack)
+    if (!c->pack || (!c->f->frozen && full && side_by_side(a->node, dim)))
         return;
     Layout l = packed(a, c->nest, dim, c->axis);
+    if (!c->f->frozen) {
+        a->node = layout_copy(c->f, a->node, &l, c->kernel->node->layer);
+        return;
+    }
     if (s->layout.pieces && memcmp(s->layout.piece, l.piece, sizeof l.piece))    /* unused pieces are zero */
         fail(c->f->c, STATUS_FAULT, "lanes: %s is wanted in two layouts", s->name);
     s->layout = l;
@@ -127,7 +133,8 @@ static bool try_axis(Choice *c, int axis)
     c->vectors = 0;
     int dim = moving_dim(store->node, store->index, axis, 1);
     bool beside = dim >= 0 && side_by_side(store->node, dim);
-    if (dim < 0 || store->accumulate || !(beside || reduces_elements(c->nest)))
+    bool apart = reduces_elements(c->nest) || store->node->storage->place == PLACE_GRAD;
+    if (dim < 0 || !(beside || apart))
         return false;
     c->in_term = true;
     expr_loads(c->nest->term, check_load, c);
@@ -168,9 +175,9 @@ static bool try_rows(Choice *c)
     return true;
 }
 
-void lanes_choose(Function *f, Nest *nest)
+void lanes_choose(Function *f, Kernel *kernel, Nest *nest)
 {
-    Choice c = {.f = f, .nest = nest};
+    Choice c = {.f = f, .kernel = kernel, .nest = nest};
     bool found = false;
     if (!has_leaf(nest))
         return;

@@ -164,7 +164,7 @@ static void visit_accesses(Function *f, bool split)
 /* Few channels would leave lanes idle and their memory unused: then rows are the better vectors. */
 static bool worth_blocks(const Storage *s, int lanes)
 {
-    return s->place == PLACE_WORKSPACE && !s->plain && s->dtype == F32 && s->shape.rank > 2 &&
+    return s->place == PLACE_WORKSPACE && !s->plain && s->shape.rank > 2 &&
            s->shape.dim[1] * 10 >= lanes * 8;
 }
 
@@ -175,6 +175,38 @@ static void find_blocks(Function *f)
             f->target->lanes > 1 && worth_blocks(f->storage[i], f->target->lanes) ? f->target->lanes : 1;
     visit_accesses(f, false);                    /* what some access cannot follow becomes plain */
     visit_accesses(f, true);
+}
+
+/* -- vectors -- */
+
+Node *layout_copy(Function *f, Node *n, const Layout *l, Layer *layer)
+{
+    f->graph->current = layer;
+    Node *copy = build_copy(f->graph, n);
+    f->graph->current = NULL;
+    copy->storage = storage_new(f, PLACE_WORKSPACE, format(f->c, "%s_packed", n->storage->name), n);
+    copy->storage->lanes = 1;
+    copy->storage->layout = *l;
+    Kernel *kernel = lower_node(f, copy);
+    Block b = {kernel->nest[0], true};
+    block_access(&b, copy, b.nest->store.index);
+    PUSH(f->c, f->kernel, f->kernels) = kernel;
+    return copy;
+}
+
+static void choose_lanes(Function *f)
+{
+    Kernel **kernel = f->kernel;
+    int kernels = f->kernels;
+    if (f->target->lanes < 2)
+        return;
+    f->kernel = NULL;
+    f->kernels = 0;
+    for (int k = 0; k < kernels; k++) {          /* behind the copies that it reads */
+        for (int i = 0; i < kernel[k]->nests; i++)
+            lanes_choose(f, kernel[k], kernel[k]->nest[i]);
+        PUSH(f->c, f->kernel, f->kernels) = kernel[k];
+    }
 }
 
 /* -- strides -- */
@@ -322,11 +354,7 @@ void layout(Function *f)
     storage_assign(f);
     find_gaps(f);
     find_blocks(f);
-    if (f->target->lanes > 1) {
-        for (int k = 0; k < f->kernels; k++)
-            for (int i = 0; i < f->kernel[k]->nests; i++)
-                lanes_choose(f, f->kernel[k]->nest[i]);
-    }
+    choose_lanes(f);
     for (int i = 0; i < f->storages; i++)
         place_elements(f, f->storage[i]);
     for (int k = 0; k < f->kernels; k++)

@@ -166,6 +166,8 @@ void layout(Function *f);
 /* Element offset of an index of n from its storage's pointer. */
 Affine layout_address(Context *c, const Nest *nest, const Node *n, const Affine *index);
 int layout_offset(const Layout *l, const int *index);        /* of one element */
+/* A parameter laid out anew in the workspace, by a kernel behind those that f has so far. */
+Node *layout_copy(Function *f, Node *n, const Layout *l, Layer *layer);
 bool layout_packed(const Layout *l);         /* in blocks */
 /* Smallest and largest value of an index over the axes of a nest. */
 void affine_range(const Affine *a, const Nest *nest, int *low, int *high);
@@ -173,7 +175,7 @@ void affine_range(const Affine *a, const Nest *nest, int *low, int *high);
 /* --------------------------------------------------------------------- lanes.c
  * Which axis of a nest runs along the lanes of a vector. */
 
-void lanes_choose(Function *f, Nest *nest);
+void lanes_choose(Function *f, Kernel *kernel, Nest *nest);
 
 /* ------------------------------------------------- schedule/: schedule.c, tile.c
  * Nests -> loop trees.  Only these files know what is legal. */
@@ -210,6 +212,7 @@ struct Leaf {
     LeafKind kind;
     int lanes, tile, vectors;
     int valid;                /* lanes of the last vector that are stored */
+    bool accumulate;          /* added to what is there */
     int count[LEAF_LOOPS];    /* 0: clipped, given by the call */
     int last;                 /* of the innermost loop, in the last pass of the outermost */
     Operand a, b, bias, add, y;
@@ -262,6 +265,7 @@ struct Function {
     Context *c;
     const Target *target;
     bool packs;               /* computes derived fields from the flat parameters */
+    bool frozen;              /* parameters stay as pack has left them: they may lie as their reader likes */
     const LeafShapes *shapes;   /* as the options have them */
     int candidate;
     int share_least;          /* operations from which threads share a nest; 0: the schedule's choice */

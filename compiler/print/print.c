@@ -163,7 +163,7 @@ static void mark_unused(Text *t, const Program *p, const Function *f, Signature 
     for (int i = 0; i < p->net->inputs; i++)
         if (print_has_loss(kind) || !p->net->input[i]->loss_only)
             unused(t, used(f, PLACE_INPUT, p->net->input[i]->c_name), p->net->input[i]->c_name);
-    if (kind == BACKWARD)
+    if (print_has_gradients(kind))
         unused(t, used(f, PLACE_GRAD, NULL), "grad");
     unused(t, used(f, PLACE_WORKSPACE, NULL), "workspace");
 }
@@ -201,7 +201,7 @@ static const char *loss_name(const Function *f)
 static const char *kernels(File *file, const Function *f, Signature kind)
 {
     const Program *p = file->p;
-    bool team = function_shared(f) && kind != PROFILE, alone = false;
+    bool team = function_shared(f) && !print_ticks(kind), alone = false;
     Text calls = {.c = p->c};
     const Share *share = print_shares(p->c, file->leaves.hosted, p->prefix, f);
     for (int k = 0; k < f->kernels; k++) {
@@ -212,7 +212,7 @@ static const char *kernels(File *file, const Function *f, Signature kind)
         if (team && !shared)
             text_add(&calls, "    if (team->thread == 0)\n    ");
         text_add(&calls, "%s", call(p, f, f->kernel[k], name, &share[k]));
-        if (kind == PROFILE)
+        if (print_ticks(kind))
             text_add(&calls, "    tick(user, %d);\n", k);
         alone = !shared;
     }
@@ -231,7 +231,7 @@ static void signature(File *file, const Program *p, const char *name, Signature 
 static void driver(File *file, const Function *f, const char *name, Signature kind)
 {
     const Program *p = file->p;
-    bool team = function_shared(f) && kind != PROFILE;
+    bool team = function_shared(f) && !print_ticks(kind);
     const char *calls = kernels(file, f, kind);
     signature(file, p, name, kind, team);
     mark_unused(file->t, p, f, kind);
@@ -250,7 +250,7 @@ static void function(File *file, const Function *f, const char *name, Signature 
 {
     const Program *p = file->p;
     driver(file, f, name, kind);
-    if (!function_shared(f) || file->leaves.hosted || kind == PROFILE)
+    if (!function_shared(f) || file->leaves.hosted || print_ticks(kind))
         return;
     signature(file, p, name, kind, false);
     print_team(file->t, p, name, kind);
@@ -378,11 +378,13 @@ const char *print_source(Program *p, const char *header_name, PrintKind kind)
                         : format(p->c, "%.*s.weights", (int)strlen(header_name) - 2, header_name);
     print_pack(&t, p, pack_calls(&file), weights);
     function(&file, p->forward, "forward", FORWARD);
-    if (jit && p->options.profile)
+    if (jit && p->options.profile && !p->options.train)
         function(&file, p->forward, "profile", PROFILE);
     if (p->options.train) {
         function(&file, p->loss, "loss", LOSS);
         backward(&file);
+        if (jit && p->options.profile)
+            function(&file, p->backward, "profile", PROFILE_BACKWARD);
         print_training(&t, p);
     }
     if (jit)

@@ -50,13 +50,15 @@ const char *print_upper(Context *c, const char *name);
 const char *print_base_name(const char *path);   /* without its folder */
 
 /* print_header.c.  Argument lists of the functions that the header declares, and of the
- * forward that calls tick(user, k) after kernel k. */
-typedef enum Signature { FORWARD, PROFILE, BACKWARD, LOSS } Signature;
+ * forward and the backward that call tick(user, k) after kernel k. */
+typedef enum Signature { FORWARD, PROFILE, BACKWARD, PROFILE_BACKWARD, LOSS } Signature;
 const char *print_signature(const Program *p, Signature kind);
 void print_argument_names(Text *t, const Program *p, Signature kind);    /* of one that calls another */
 /* A local name that no argument has. */
 const char *print_free_name(const Program *p, const char *name);
 bool print_has_loss(Signature kind);             /* takes labels, returns the loss */
+bool print_has_gradients(Signature kind);
+bool print_ticks(Signature kind);
 void print_params_struct(Text *t, const Program *p);
 
 /* print_names.c.  One indented line, broken before an operator where it is too long. */

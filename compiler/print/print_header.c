@@ -19,13 +19,23 @@ static const char *broken(const Program *p, const Text *t)
 
 bool print_has_loss(Signature kind)
 {
-    return kind == BACKWARD || kind == LOSS;
+    return print_has_gradients(kind) || kind == LOSS;
+}
+
+bool print_has_gradients(Signature kind)
+{
+    return kind == BACKWARD || kind == PROFILE_BACKWARD;
+}
+
+bool print_ticks(Signature kind)
+{
+    return kind == PROFILE || kind == PROFILE_BACKWARD;
 }
 
 const char *print_signature(const Program *p, Signature kind)
 {
     Text t = {.c = p->c};
-    const char *constant = kind == BACKWARD ? "" : "const ";
+    const char *constant = print_has_gradients(kind) ? "" : "const ";
     add_argument(p, &t, format(p->c, "%s%s_params *", constant, p->prefix), "params");
     for (int i = 0; i < p->net->inputs; i++) {
         const Input *in = p->net->input[i];
@@ -34,15 +44,15 @@ const char *print_signature(const Program *p, Signature kind)
     }
     for (int i = 0; !print_has_loss(kind) && i < p->outputs; i++)
         add_argument(p, &t, "float *", p->output[i].node->storage->name);
-    if (kind == BACKWARD)
+    if (print_has_gradients(kind))
         add_argument(p, &t, format(p->c, "%s_params *", p->prefix), "grad");
-    for (int i = 0; kind == BACKWARD && p->options.input_grad && i < p->net->inputs; i++)
+    for (int i = 0; print_has_gradients(kind) && p->options.input_grad && i < p->net->inputs; i++)
         if (!p->net->input[i]->loss_only && p->net->input[i]->dtype == F32)
             add_argument(p, &t, "float *", format(p->c, "%s_grad", p->net->input[i]->c_name));
     add_argument(p, &t, "void *", "workspace");
-    if (kind == BACKWARD && p->seeded)
+    if (print_has_gradients(kind) && p->seeded)
         add_argument(p, &t, "uint64_t ", "seed");
-    if (kind == PROFILE) {
+    if (print_ticks(kind)) {
         add_argument(p, &t, "void ", "(*tick)(void *user, int kernel)");
         add_argument(p, &t, "void *", "user");
     }

@@ -44,31 +44,42 @@ static void forward(Text *t, const Program *p, bool hosted)
     text_add(t, ", workspace%s);\n}\n", team_argument(p, p->forward, hosted));
 }
 
-/* The forward that calls tick(user, k) after kernel k. */
+static const char *input_grads(const Program *p)
+{
+    Text t = {.c = p->c};
+    int grads = 0;
+    for (int i = 0; p->options.input_grad && i < p->net->inputs; i++)
+        if (!p->net->input[i]->loss_only && p->net->input[i]->dtype == F32)
+            text_add(&t, ", (float *)in_grad[%d]", grads++);
+    return t.data ? t.data : "";
+}
+
+/* The forward, or with training the backward, that calls tick(user, k) after kernel k. */
 static void profile(Text *t, const Program *p)
 {
+    bool train = p->options.train;
     int next = 0;
-    text_add(t, "\nvoid cnnc_profile(const void *params, void *const *io, void *workspace,\n"
-                "    void (*tick)(void *user, int kernel), void *user)\n{\n");
-    print_named(t, p, "    @_profile((const @_params *)params%s", inputs(p, false, "io", &next));
-    for (int i = 0; i < p->outputs; i++)
+    text_add(t, "\nvoid cnnc_profile(void *params, void *const *io, void *grad, void *const *in_grad,\n"
+                "    void *workspace, uint64_t seed, void (*tick)(void *user, int kernel), void *user)\n{\n"
+                "    (void)grad, (void)in_grad, (void)seed;\n");
+    print_named(t, p, "    @_profile((@_params *)params%s", inputs(p, train, "io", &next));
+    for (int i = 0; i < p->outputs && !train; i++)
         text_add(t, ", (float *)io[%d]", next++);
-    text_add(t, ", workspace, tick, user);\n}\n");
+    if (train)
+        print_named(t, p, ", (@_params *)grad%s", input_grads(p));
+    text_add(t, ", workspace%s, tick, user);\n}\n", train && p->seeded ? ", seed" : "");
 }
 
 static void backward(Text *t, const Program *p, const char *name, bool hosted)
 {
-    int next = 0, grads = 0;
+    int next = 0;
     text_add(t,
              "\nfloat cnnc_%s("
              "void *params, void *const *in, void *grad, void *const *in_grad, void *workspace,\n"
              "    uint64_t seed, const void *team)\n{\n", name);
     print_named(t, p, format(p->c, "    return %s((@_params *)params%%s, (@_params *)grad",
                              driver(t, p, p->backward, hosted, name)), inputs(p, true, "in", &next));
-    for (int i = 0; p->options.input_grad && i < p->net->inputs; i++)
-        if (!p->net->input[i]->loss_only && p->net->input[i]->dtype == F32)
-            text_add(t, ", (float *)in_grad[%d]", grads++);
-    text_add(t, ", workspace%s%s);\n}\n", p->seeded ? ", seed" : "", team_argument(p, p->backward, hosted));
+    text_add(t, "%s, workspace%s%s);\n}\n", input_grads(p), p->seeded ? ", seed" : "", team_argument(p, p->backward, hosted));
 }
 
 static void loss(Text *t, const Program *p, bool hosted)

@@ -56,12 +56,12 @@ void print_leaf_types(Text *t, const char *prefix, int lanes, bool bodies, bool 
               "/* How a leaf walks: loops n0 .. n3 (n1 and n2 come with the call; in the last pass of\n"
               " * n0, last replaces n3); steps of its operands a, b along the loops, along the tile\n"
               " * (t) and from vector to vector (k); likewise of the addends c and d and the result y,\n"
-              " * whose lanes lie `spread` apart; what happens to the sum. */\n"
+              " * whose lanes lie `spread` apart; what happens to the sum, which may add to what is there. */\n"
               "typedef struct @_leaf {\n"
               "    float scale, low, high;\n"
               "    int n0, n3, last, a0, a1, a2, a3, b0, b1, b2, b3;\n"
               "    int at, ak, bt, bk, ct, ck, dt, dk, yt, yk;\n"
-              "    int c_vector, d_vector, valid, spread, ahead_lines;\n"
+              "    int c_vector, d_vector, valid, spread, add, ahead_lines;\n"
               "} @_leaf;\n");
     if (host || !bodies)
         print_prefixed(t, prefix,
@@ -94,10 +94,11 @@ void print_leaf_types(Text *t, const char *prefix, int lanes, bool bodies, bool 
               "/* An addend of sum t, k. */\n"
               INLINE " @_vec @_addend(const float *from, int vector)\n{\n"
               "    return vector ? @_load(from) : @_all(*from);\n}\n\n"
-              INLINE " void @_store(float *y, @_vec s, int valid, int spread)\n{\n"
+              INLINE " void @_store(float *y, @_vec s, int valid, int spread, int add)\n{\n"
+              "    if (add && spread == 1 && valid == @_lanes)\n        s += @_load(y);\n"
               "    if (spread == 1 && valid == @_lanes)\n        *(@_vec *)y = s;\n"
               "    for (int i = 0; i < valid && !(spread == 1 && valid == @_lanes); i++)\n"
-              "        y[i * spread] = s[i];\n}\n\n"
+              "        y[i * spread] = add ? y[i * spread] + s[i] : s[i];\n}\n\n"
               "/* What becomes of sum t, k before its first `valid` lanes are stored. */\n"
               INLINE " void @_finish(\n"
               "    float *y, @_vec s, const float *c, const float *d, int t, int k, int valid,"
@@ -108,7 +109,7 @@ void print_leaf_types(Text *t, const char *prefix, int lanes, bool bodies, bool 
               "    if (g->low > -" UNBOUNDED ")\n        s = @_larger(s, @_all(g->low));\n"
               "    if (g->high < " UNBOUNDED ")\n"
               "        s = @_smaller(s, @_all(g->high));\n"
-              "    @_store(y + t * g->yt + k * g->yk, s, valid, g->spread);\n}\n");
+              "    @_store(y + t * g->yt + k * g->yk, s, valid, g->spread, g->add);\n}\n");
 }
 
 /* -- bodies -- */
@@ -200,7 +201,7 @@ static void print_phases(Text *t, const Leaf *leaf)
          "s%1$d_%2$d = @_larger(s%1$d_%2$d, low);"},
         {"if (g->high < " UNBOUNDED ") {\n        const @_vec high = @_all(g->high);",
          "s%1$d_%2$d = @_smaller(s%1$d_%2$d, high);"},
-        {"const int yt = g->yt, yk = g->yk;\n    if (g->valid == @_lanes && g->spread == 1) {",
+        {"const int yt = g->yt, yk = g->yk;\n    if (g->valid == @_lanes && g->spread == 1 && !g->add) {",
          "*(@_vec *)(y + %1$d * yt + %2$d * yk) = s%1$d_%2$d;"},
     };
     for (size_t i = 0; i < sizeof phase / sizeof *phase; i++) {
@@ -209,7 +210,7 @@ static void print_phases(Text *t, const Leaf *leaf)
         text_add(t, "    }\n");
     }
     text_add(t, "    else {\n");
-    each_sum(t, leaf, "        @_store(y + %1$d * yt + %2$d * yk, s%1$d_%2$d, %3$s, g->spread);\n");
+    each_sum(t, leaf, "        @_store(y + %1$d * yt + %2$d * yk, s%1$d_%2$d, %3$s, g->spread, g->add);\n");
     text_add(t, "    }\n");
 }
 
@@ -289,7 +290,8 @@ const char *print_leaf_geometry(Context *c, const Leaf *l)
                               b->step[0], b->step[1], b->step[2], b->step[3]}, 11);
     numbers(&t, (const int[]){a->t, a->k, b->t, b->k, l->bias.t, l->bias.k, l->add.t, l->add.k,
                               l->y.t, l->y.k}, 10);
-    numbers(&t, (const int[]){l->bias.vector, l->add.vector, l->valid, l->y.spread, l->ahead_lines}, 5);
+    numbers(&t, (const int[]){l->bias.vector, l->add.vector, l->valid, l->y.spread, l->accumulate,
+                              l->ahead_lines}, 6);
     return format(c, "%s, %s, %s, %s, %s, %s, %s, %s, %s, %s,\n    %s", print_leaf_member(c, l),
                   b->node ? "b" : "0", l->bias.node ? "c" : "0", l->add.node ? "d" : "0",
                   l->ahead.node ? "ahead" : "0",

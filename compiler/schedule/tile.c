@@ -249,6 +249,7 @@ static void append_leaf(Schedule *s, Loop ***tail, int tile, int vectors, bool l
     leaf->vectors = vectors;
     leaf->lanes = s->target->lanes;
     leaf->valid = last ? s->nest->valid : s->target->lanes;
+    leaf->accumulate = s->nest->store.accumulate;
     Operand *operands[] = {&leaf->a, &leaf->b, &leaf->bias, &leaf->add, &leaf->y};
     for (int i = 0; i < LEAF_LOOPS; i++) {
         int axis = s->loop_axis[i];
