@@ -43,6 +43,7 @@ typedef struct Axis {
     bool reduce;
     int lanes;                /* > 0: the place within a block of so many, split off ... */
     int outer, whole;         /* ... this axis, which had this extent */
+    bool hoisted;             /* a reduction's: its loop encloses those of parallel axes (schedule) */
 } Axis;
 
 typedef enum ReduceKind { REDUCE_SUM, REDUCE_MAX, REDUCE_ARGMAX } ReduceKind;
@@ -70,6 +71,7 @@ struct Nest {
     int tile, vectors;        /* of its leaves; 0: it has none */
     int shared;               /* the axis whose loops threads divide, -1: one thread runs it all */
     const char *schedule;     /* the same, for people */
+    bool again;               /* reads what the nest before it in its kernel has stored */
 };
 
 /* A function of the generated C: one stored node, one or more nests. */
@@ -193,6 +195,7 @@ typedef enum LoopKind { LOOP_FOR, LOOP_INIT, LOOP_UPDATE, LOOP_STORE, LOOP_LEAF 
  *     acc[t][k] += a[t][k]                  (SUM; MAX likewise)
  *     y[t][k] = clamp(scale * acc[t][k] + bias[k] + add[t][k])
  *
+ * or, gated, bias says where the sum without it passes: y = low < bias < high ? sum : 0,
  * where an operand moves by fixed steps with t, k and the loops, and is a vector or
  * one number for all lanes; operand a of a sum or maximum and the result may have their
  * lanes apart.  The second and third loop may be clipped: how often they
@@ -213,6 +216,7 @@ struct Leaf {
     int lanes, tile, vectors;
     int valid;                /* lanes of the last vector that are stored */
     bool accumulate;          /* added to what is there */
+    bool gated;
     int count[LEAF_LOOPS];    /* 0: clipped, given by the call */
     int last;                 /* of the innermost loop, in the last pass of the outermost */
     Operand a, b, bias, add, y;

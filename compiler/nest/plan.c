@@ -60,6 +60,7 @@ static bool in_place(Kernel *kernel, const Storage *from)
                                         from->layout.gap == to->layout.gap && !to->clear};
     for (int i = 0; i < kernel->nests && p.legal; i++) {
         p.nest = kernel->nest[i];
+        p.legal &= !kernel->nest[i]->again;
         nest_loads(kernel->nest[i], check_load, &p);
     }
     return p.legal;

@@ -56,12 +56,13 @@ void print_leaf_types(Text *t, const char *prefix, int lanes, bool bodies, bool 
               "/* How a leaf walks: loops n0 .. n3 (n1 and n2 come with the call; in the last pass of\n"
               " * n0, last replaces n3); steps of its operands a, b along the loops, along the tile\n"
               " * (t) and from vector to vector (k); likewise of the addends c and d and the result y,\n"
-              " * whose lanes lie `spread` apart; what happens to the sum, which may add to what is there. */\n"
+              " * whose lanes lie `spread` apart; what happens to the sum, which may add to what is there.\n"
+              " * Gated, c is no addend: the sum passes where c is between low and high. */\n"
               "typedef struct @_leaf {\n"
               "    float scale, low, high;\n"
               "    int n0, n3, last, a0, a1, a2, a3, b0, b1, b2, b3;\n"
               "    int at, ak, bt, bk, ct, ck, dt, dk, yt, yk;\n"
-              "    int c_vector, d_vector, valid, spread, add, ahead_lines;\n"
+              "    int c_vector, d_vector, valid, spread, add, gated, ahead_lines;\n"
               "} @_leaf;\n");
     if (host || !bodies)
         print_prefixed(t, prefix,
@@ -99,15 +100,24 @@ void print_leaf_types(Text *t, const char *prefix, int lanes, bool bodies, bool 
               "    if (spread == 1 && valid == @_lanes)\n        *(@_vec *)y = s;\n"
               "    for (int i = 0; i < valid && !(spread == 1 && valid == @_lanes); i++)\n"
               "        y[i * spread] = add ? y[i * spread] + s[i] : s[i];\n}\n\n"
+              "/* s where x is between the bounds, elsewhere 0. */\n"
+              INLINE " @_vec @_gate(@_vec s, @_vec x, const @_leaf *g)\n{\n");
+    print_prefixed(t, prefix, format(c,
+              "    typedef int mask __attribute__((vector_size(%d)));\n"
+              "    mask open = x > @_all(g->low);\n"
+              "    if (g->high < " UNBOUNDED ")\n        open &= x < @_all(g->high);\n"
+              "    return (@_vec)(open & (mask)s);\n}\n\n", lanes * 4));
+    print_prefixed(t, prefix,
               "/* What becomes of sum t, k before its first `valid` lanes are stored. */\n"
               INLINE " void @_finish(\n"
               "    float *y, @_vec s, const float *c, const float *d, int t, int k, int valid,"
               " const @_leaf *g)\n{\n"
               "    if (g->scale != 1.0f)\n        s *= g->scale;\n"
-              "    if (c)\n        s += @_addend(c + t * g->ct + k * g->ck, g->c_vector);\n"
+              "    if (c && !g->gated)\n        s += @_addend(c + t * g->ct + k * g->ck, g->c_vector);\n"
               "    if (d)\n        s += @_addend(d + t * g->dt + k * g->dk, g->d_vector);\n"
-              "    if (g->low > -" UNBOUNDED ")\n        s = @_larger(s, @_all(g->low));\n"
-              "    if (g->high < " UNBOUNDED ")\n"
+              "    if (g->gated)\n        s = @_gate(s, @_addend(c + t * g->ct + k * g->ck, g->c_vector), g);\n"
+              "    else if (g->low > -" UNBOUNDED ")\n        s = @_larger(s, @_all(g->low));\n"
+              "    if (!g->gated && g->high < " UNBOUNDED ")\n"
               "        s = @_smaller(s, @_all(g->high));\n"
               "    @_store(y + t * g->yt + k * g->yk, s, valid, g->spread, g->add);\n}\n");
 }
@@ -193,13 +203,14 @@ static void print_phases(Text *t, const Leaf *leaf)
 {
     static const struct { const char *head, *statement; } phase[] = {
         {"if (g->scale != 1.0f) {", "s%1$d_%2$d *= g->scale;"},
-        {"if (c && g->c_vector) {", "s%1$d_%2$d += @_load(c + %1$d * g->ct + %2$d * g->ck);"},
-        {"if (c && !g->c_vector) {", "s%1$d_%2$d += @_all(c[%1$d * g->ct + %2$d * g->ck]);"},
+        {"if (c && g->c_vector && !g->gated) {", "s%1$d_%2$d += @_load(c + %1$d * g->ct + %2$d * g->ck);"},
+        {"if (c && !g->c_vector && !g->gated) {", "s%1$d_%2$d += @_all(c[%1$d * g->ct + %2$d * g->ck]);"},
         {"if (d && g->d_vector) {", "s%1$d_%2$d += @_load(d + %1$d * g->dt + %2$d * g->dk);"},
         {"if (d && !g->d_vector) {", "s%1$d_%2$d += @_all(d[%1$d * g->dt + %2$d * g->dk]);"},
-        {"if (g->low > -" UNBOUNDED ") {\n        const @_vec low = @_all(g->low);",
+        {"if (g->gated) {", "s%1$d_%2$d = @_gate(s%1$d_%2$d, @_load(c + %1$d * g->ct + %2$d * g->ck), g);"},
+        {"if (!g->gated && g->low > -" UNBOUNDED ") {\n        const @_vec low = @_all(g->low);",
          "s%1$d_%2$d = @_larger(s%1$d_%2$d, low);"},
-        {"if (g->high < " UNBOUNDED ") {\n        const @_vec high = @_all(g->high);",
+        {"if (!g->gated && g->high < " UNBOUNDED ") {\n        const @_vec high = @_all(g->high);",
          "s%1$d_%2$d = @_smaller(s%1$d_%2$d, high);"},
         {"const int yt = g->yt, yk = g->yk;\n    if (g->valid == @_lanes && g->spread == 1 && !g->add) {",
          "*(@_vec *)(y + %1$d * yt + %2$d * yk) = s%1$d_%2$d;"},
@@ -290,8 +301,8 @@ const char *print_leaf_geometry(Context *c, const Leaf *l)
                               b->step[0], b->step[1], b->step[2], b->step[3]}, 11);
     numbers(&t, (const int[]){a->t, a->k, b->t, b->k, l->bias.t, l->bias.k, l->add.t, l->add.k,
                               l->y.t, l->y.k}, 10);
-    numbers(&t, (const int[]){l->bias.vector, l->add.vector, l->valid, l->y.spread, l->accumulate,
-                              l->ahead_lines}, 6);
+    numbers(&t, (const int[]){l->bias.vector, l->add.vector, l->valid, l->y.spread, l->accumulate, l->gated,
+                              l->ahead_lines}, 7);
     return format(c, "%s, %s, %s, %s, %s, %s, %s, %s, %s, %s,\n    %s", print_leaf_member(c, l),
                   b->node ? "b" : "0", l->bias.node ? "c" : "0", l->add.node ? "d" : "0",
                   l->ahead.node ? "ahead" : "0",

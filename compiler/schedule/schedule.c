@@ -10,15 +10,35 @@
 
 /* -- choosing -- */
 
+/* The rest of a reduction axis whose parts have a loop of their own. */
+static bool is_part(const Nest *nest, int a)
+{
+    return nest->axis[a].lanes && nest->axis[nest->axis[a].outer].hoisted;
+}
+
+static void order_axis(Schedule *s, int a)
+{
+    if (s->nest->axis[a].extent > 1 || clipped(s, a))
+        s->order[s->axes++] = a;
+}
+
+/* Parallel axes, with the loop over parts of a reduction behind the blocks of lanes; then those
+ * of the reduction, the part first. */
 static void choose_order(Schedule *s)
 {
-    for (int reduce = 0; reduce < 2; reduce++) {
-        for (int a = 0; a < s->nest->axes; a++)
-            if (s->nest->axis[a].reduce == reduce && (s->nest->axis[a].extent > 1 || clipped(s, a)))
-                s->order[s->axes++] = a;
-        if (!reduce)
-            s->parallel = s->axes;
+    const Nest *nest = s->nest;
+    for (int a = 0; a < nest->axes; a++) {
+        if (!nest->axis[a].reduce)
+            order_axis(s, a);
+        for (int i = 0; i < nest->axes && nest->lane >= 0 && nest->axis[nest->lane].outer == a; i++)
+            if (nest->axis[i].hoisted)
+                order_axis(s, i);
     }
+    s->parallel = s->axes;
+    for (int rest = 0; rest < 2; rest++)
+        for (int a = 0; a < nest->axes; a++)
+            if (nest->axis[a].reduce && !nest->axis[a].hoisted && is_part(nest, a) == !rest)
+                order_axis(s, a);
     for (int a = 0; a < MAX_AXES; a++)
         s->fixed[a] = true;                      /* at zero: one element, or merged into another */
     for (int i = 0; i < s->axes; i++)
@@ -367,18 +387,78 @@ static void finish(const Function *f, const Schedule *s)
         nest->schedule = format(f->c, "%s; threads share %s", nest->schedule, nest->axis[nest->shared].name);
 }
 
-static void schedule_nest(Function *f, Nest *nest, const LeafShape *wanted)
+/* -- epilogues that no leaf has -- */
+
+/* The expression with what is stored in place of the accumulator. */
+static Expr *reread(Context *c, const Expr *e, const Store *store)
 {
-    Nest unbound = *nest;
+    if (!e)
+        return NULL;
+    Expr *copy = NEW(c, Expr);
+    *copy = *e;
+    if (e->kind == X_ACC) {
+        copy->kind = X_LOAD;
+        copy->load = (Access){.node = store->node};
+        memcpy(copy->load.index, store->index, sizeof store->index);
+    }
+    for (int i = 0; i < 3 && e->kind == X_CALL; i++)
+        copy->arg[i] = reread(c, e->arg[i], store);
+    return copy;
+}
+
+/* The nest keeps its reduction, whose bare value it stores; what follows becomes a nest of
+ * its own, behind it.  False where the value cannot be stored in between. */
+static bool split_epilogue(Function *f, Kernel *k, int at)
+{
+    Nest *nest = k->nest[at], *rest = NEW(f->c, Nest);
+    const Store *store = &nest->store;
+    if (store->value->kind == X_ACC || store->accumulate || store->node->storage->place != PLACE_WORKSPACE ||
+        store->node->dtype != F32)
+        return false;
+    *rest = *nest;
+    rest->store.value = reread(f->c, store->value, store);
+    rest->reduces = false;
+    rest->again = true;
+    rest->lane = -1;
+    for (int a = 0; a < rest->axes; a++)
+        if (rest->axis[a].reduce)
+            rest->axis[a] = (Axis){.name = rest->axis[a].name, .extent = 1};
+    Expr *bare = NEW(f->c, Expr);
+    *bare = (Expr){.kind = X_ACC, .dtype = F32};
+    nest->store.value = bare;
+    PUSH(f->c, k->nest, k->nests) = NULL;
+    for (int i = k->nests - 1; i > at + 1; i--)
+        k->nest[i] = k->nest[i - 1];
+    k->nest[at + 1] = rest;
+    return true;
+}
+
+static void schedule_nest(Function *f, Kernel *kernel, int at, const LeafShape *wanted)
+{
+    Nest *nest = kernel->nest[at], unbound = *nest;
     Schedule s = prepare(f, nest, wanted);
     Loop **tail = &nest->loops;
     if (nest->lane >= 0 && tile_fits(&s)) {
+        Nest blocked = unbound;
+        if (block_reduction(&blocked)) {
+            *nest = blocked;
+            s = prepare(f, nest, wanted);
+            if (!tile_fits(&s))
+                fail(f->c, STATUS_FAULT, "schedule: a reduction in parts has no leaf");
+        }
         tile_build(&s, &tail);
         nest->tile = s.tile;
         nest->vectors = s.vectors;
         nest->schedule = tile_describe(&s);
         finish(f, &s);
         return;
+    }
+    if (nest->lane >= 0) {
+        *nest = unbound;
+        if (split_epilogue(f, kernel, at)) {
+            schedule_nest(f, kernel, at, wanted);
+            return;
+        }
     }
     if (nest->lane >= 0) {                       /* one element at a time after all */
         *nest = unbound;
@@ -420,5 +500,5 @@ void schedule(Function *f)
     check_shapes(f);
     for (int k = 0; k < f->kernels; k++)
         for (int i = 0; i < f->kernel[k]->nests; i++)
-            schedule_nest(f, f->kernel[k]->nest[i], find_shape(f, f->kernel[k]));
+            schedule_nest(f, f->kernel[k], i, find_shape(f, f->kernel[k]));
 }

@@ -38,6 +38,9 @@ typedef struct Schedule {
     int offset[MAX_AXES];
 } Schedule;
 
+/* block.c: the reduction of an accumulating nest cut into parts whose operands stay in the cache. */
+bool block_reduction(Nest *nest);             /* whether it has been cut */
+
 /* bind.c: addresses, borders as clips, collapsed axes. */
 void bind(Schedule *s);
 bool clipped(const Schedule *s, int axis);

@@ -62,7 +62,7 @@ int share_axis(const Schedule *s, int least)
         return -1;
     for (int i = 0; i < s->parallel; i++) {
         int axis = s->order[i];
-        double even = axis == s->nest->lane ? 0 : evenness(s->nest, axis);
+        double even = axis == s->nest->lane || s->nest->axis[axis].reduce ? 0 : evenness(s->nest, axis);
         if (even > best_evenness * (best < 0 ? 1 : 1.1)) {
             best = axis;
             best_evenness = even;

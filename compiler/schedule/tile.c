@@ -63,12 +63,39 @@ static bool parse_sum(Schedule *s, const Expr *e)
     return free && operand(s, e, 1, free);
 }
 
+/* Conditions low < element and element < high, or one of them. */
+static bool parse_gate(Schedule *s, const Expr *e)
+{
+    Leaf *leaf = &s->leaf;
+    if (e->kind == X_CALL && e->fn == FN_AND)
+        return parse_gate(s, e->arg[0]) && parse_gate(s, e->arg[1]);
+    if (e->kind != X_CALL || e->fn != FN_LT)
+        return false;
+    bool low = e->arg[0]->kind == X_FLOAT;
+    const Expr *bound = e->arg[!low], *x = e->arg[low];
+    if (bound->kind != X_FLOAT)
+        return false;
+    *(low ? &leaf->low : &leaf->high) = (float)bound->number;
+    Operand gate = leaf->bias;
+    return operand(s, x, 1, &leaf->bias) && leaf->bias.vector &&
+           (!gate.node || !memcmp(&gate, &leaf->bias, sizeof gate));
+}
+
+static bool parse_gated(Schedule *s, const Expr *e)
+{
+    s->leaf.gated = true;
+    return e->arg[2]->kind == X_FLOAT && e->arg[2]->number == 0 && parse_gate(s, e->arg[0]) &&
+           parse_sum(s, e->arg[1]);
+}
+
 static bool parse_value(Schedule *s, const Expr *e)
 {
     Leaf *leaf = &s->leaf;
     leaf->scale = 1;
     leaf->low = -INFINITY;
     leaf->high = INFINITY;
+    if (e->kind == X_CALL && e->fn == FN_SELECT)
+        return parse_gated(s, e);
     if (e->kind == X_CALL && e->fn == FN_MIN && e->arg[1]->kind == X_FLOAT) {
         leaf->high = (float)e->arg[1]->number;
         e = e->arg[0];
@@ -87,13 +114,16 @@ bool leaf_shares(const Leaf *leaf)
 
 /* -- axes -- */
 
-/* Along the tile axis a vector operand that meets single numbers must stay. */
+/* Along the tile axis the operand that its sums share must stay: a vector that meets single
+ * numbers, or the second of two vectors. */
 static bool tiles_along(const Schedule *s, int axis)
 {
     const Leaf *leaf = &s->leaf;
-    if (axis == s->nest->lane || axis == s->vector_axis)
+    if (axis == s->nest->lane || axis == s->vector_axis || s->nest->axis[axis].reduce)
         return false;
-    return !leaf_shares(leaf) || (leaf->b.address.coef[axis] && !leaf->a.address.coef[axis]);
+    if (!leaf_shares(leaf))
+        return leaf->kind != LEAF_FMA || !leaf->b.address.coef[axis];
+    return leaf->b.address.coef[axis] && !leaf->a.address.coef[axis];
 }
 
 static void choose_axes(Schedule *s)
@@ -160,8 +190,10 @@ static bool place_loops(Schedule *s)
         return false;
     if (loops && loops < LEAF_LOOPS && clipped(s, s->order[s->axes - 1]))
         at--;
-    for (int i = 0; i < LEAF_LOOPS; i++)
+    for (int i = 0; i < LEAF_LOOPS; i++) {
         s->leaf.count[i] = 1;
+        s->loop_axis[i] = -1;
+    }
     bool ragged = ragged_blocks(s);              /* their last one is the outermost loop's last pass */
     for (int i = 0; i < loops; i++) {
         int axis = s->order[s->parallel + i], slot = ragged && i == 0 ? 0 : at + i;
@@ -192,8 +224,6 @@ static void set_steps(const Schedule *s, Operand *o)
 bool tile_fits(Schedule *s)
 {
     Leaf *leaf = &s->leaf;
-    for (int i = 0; i < LEAF_LOOPS; i++)
-        s->loop_axis[i] = -1;
     for (int i = 0; i < s->clips; i++)           /* lanes cross a border all together */
         if (!s->nest->axis[s->clip[i].axis].reduce || s->clip[i].index.coef[s->nest->lane])
             return false;
