@@ -203,7 +203,7 @@ static const char *kernels(File *file, const Function *f, Signature kind)
     const Program *p = file->p;
     bool team = function_shared(f) && kind != PROFILE, alone = false;
     Text calls = {.c = p->c};
-    const Share *share = print_shares(p->c, file->leaves.hosted, p->prefix, f);
+    const Share *share = print_shares(p->c, &file->leaves, p->prefix, f);
     for (int k = 0; k < f->kernels; k++) {
         const char *name = kernel(file, f, f->kernel[k], &share[k]);
         bool shared = kernel_shared(f->kernel[k]);
@@ -358,7 +358,8 @@ const char *print_source(Program *p, const char *header_name, PrintKind kind)
 {
     bool jit = kind != PRINT_FILE, hosted = kind == PRINT_HOSTED;
     Text t = {.c = p->c};
-    File file = {.p = p, .t = &t, .leaves = {.hosted = hosted}};
+    bool strips = hosted && target_level(p->options.target)->lanes > 1;
+    File file = {.p = p, .t = &t, .leaves = {.hosted = hosted, .strips = strips}};
     if (jit) {
         jit_head(&t);
         print_params_struct(&t, p);
@@ -369,6 +370,8 @@ const char *print_source(Program *p, const char *header_name, PrintKind kind)
         print_leaf_types(&t, p->prefix, p->forward->target->lanes, !hosted, false);
         print_leaf_macro(&t, p->prefix, hosted);
     }
+    if (strips)
+        print_strip_types(&t);
     if (program_shared(p))
         print_team_types(&t, p, kind);
     random_functions(&t, p);

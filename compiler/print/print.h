@@ -19,7 +19,10 @@ typedef struct BoundName { const Loop *loop; const char *from, *to; int depth; }
 
 /* The leaf functions of a file: one a geometry, in order of first use. */
 typedef struct LeafText { const Leaf *leaf; const char *text, *name; } LeafText;
-typedef struct Leaves { bool hosted; LeafText *leaf; int leaves; } Leaves;
+typedef struct Leaves {
+    bool hosted, strips;      /* the host has their bodies; it runs loops over elements */
+    LeafText *leaf; int leaves;
+} Leaves;
 
 typedef struct Printer {
     Context *c;
@@ -96,13 +99,40 @@ typedef struct Share {
     const char *text;         /* of a kernel of pack that shares; elsewhere NULL: print_kernel's */
     const char **number;  int numbers;           /* the last arguments of a call of it */
 } Share;
-Share *print_shares(Context *c, bool hosted, const char *prefix, const Function *f);      /* of all kernels */
+Share *print_shares(Context *c, const Leaves *like, const char *prefix, const Function *f);      /* of all kernels */
 
 bool kernel_shared(const Kernel *k);             /* a team of threads divides it */
 
 /* print_call.c: one leaf; a loop of leaves as one call of the host, if it can be. */
 void print_leaf_call(Printer *p, const Loop *l);
 bool print_leaf_row(Printer *p, const Loop *l);
+
+/* print_strip.c: loops that the host runs.  The host's program: steps on operands and, from
+ * STRIP_SLOT on, on slots of `length` floats; pitches of each operand along the loops (outer,
+ * reducing, rows, run).  Steps up to `begin` come before a reduction, up to `taps` in every
+ * pass of it, up to `end` behind it.  The text that the host gets has the same types. */
+#define STRIP_TYPES \
+    typedef struct cnnc_step { int fn, form, to, a, b, c; } cnnc_step; \
+    typedef struct cnnc_strip { \
+        int operands, outer, reduce, across, length, begin, taps, end; \
+        const int *pitch; \
+        const cnnc_step *step; \
+    } cnnc_strip;
+STRIP_TYPES
+#define STRIP_FUNCTIONS(F) \
+    F(MOVE) F(COUNT) F(TAG) F(SUM) F(LARGEST) F(ADD) F(SUB) F(MUL) F(DIV) F(MIN) F(MAX) F(NEG) \
+    F(EXP) F(LOG) F(TANH) F(SQRT) F(LT) F(LE) F(EQ) F(AND) F(SELECT) F(TO_FLOAT) F(RANDOM) F(MULADD) \
+    F(INT_ADD) F(INT_SUB) F(INT_MUL) F(INT_MIN) F(INT_MAX) F(INT_LT) F(INT_LE) F(INT_EQ) F(INT_NEG)
+#define STRIP_NUMBER(name) STRIP_##name,
+enum { STRIP_FUNCTIONS(STRIP_NUMBER) STRIP_NONE };
+enum {
+    STRIP_OPERANDS = 32, STRIP_SLOTS = 16,       /* at most */
+    STRIP_SLOT = 64,
+    STRIP_FLOATS = 16 * 512,  /* of all slots */
+    STRIP_VECTOR = 8          /* form: the step is done for all elements; 1, 2, 4: a, b, c are vectors */
+};
+void print_strip_types(Text *t);
+void print_strip(Printer *p, const Strip *strip);
 
 /* print_leaf.c: leaves.  hosted: their bodies are in the host. */
 void print_leaf_types(Text *t, const char *prefix, int lanes, bool bodies, bool host);

@@ -160,6 +160,8 @@ static void print_statements(Printer *p, bool *known, const Loop *l)
             unborn &= ~(1u << l->acc);
         } else if (l->kind == LOOP_LEAF) {
             print_leaf_call(p, l);
+        } else if (l->kind == LOOP_STRIP) {
+            print_strip(p, l->strip);
         } else {
             print_store(p, l);
         }
@@ -184,7 +186,7 @@ static void print_nest(Printer *p, Nest *nest)
     p->nest = nest;
     p->values = 0;
     printer_name_axes(p);
-    const Loop *l = nest->loops;
+    const Loop *l = p->file->strips && nest->strips ? nest->strips : nest->loops;
     bool looped = l && l->kind == LOOP_FOR && !l->lows && !l->highs && !printer_runs_once(l);
     bool alone = nest->shared < 0 && kernel_shared(p->kernel);
     bool bare = alone || (!looped && p->kernel->nests > 1);
@@ -192,7 +194,7 @@ static void print_nest(Printer *p, Nest *nest)
         printer_line(p, alone ? "if (team->thread == 0) {" : "{");
         p->depth++;
     }
-    print_block(p, known, -1, nest->loops);
+    print_block(p, known, -1, l);
     if (bare) {
         p->depth--;
         printer_line(p, "}");

@@ -116,7 +116,7 @@ Affine placed(const Schedule *s, Affine a)
     return a;
 }
 
-static Expr *placed_expr(const Schedule *s, const Expr *e, int acc)
+Expr *placed_expr(const Schedule *s, const Expr *e, int acc)
 {
     if (!e)
         return NULL;
@@ -289,6 +289,12 @@ static void build_tile(Schedule *s, Loop ***tail, int tile)
     }
 }
 
+void build_element(Schedule *s, Loop ***tail)
+{
+    choose_unroll(s);
+    build_tile(s, tail, 1);
+}
+
 /* The tile axis from begin to end by tiles, the rest as one smaller tile. */
 static void build_segment(Schedule *s, Loop ***tail, int begin, int end, int tile)
 {
@@ -392,6 +398,8 @@ static void schedule_nest(Function *f, Nest *nest, const LeafShape *wanted)
     choose_unroll(&s);
     nest->schedule = describe(&s);
     finish(f, &s);
+    if (!f->packs)
+        nest->strips = strips_build(&s);
 }
 
 static const LeafShape *find_shape(const Function *f, const Kernel *k)

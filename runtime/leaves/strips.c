@@ -1,0 +1,297 @@
+/* The host's strips: loops over elements for code that libtcc compiles.
+ *
+ * Printed code hands over a short program, where its operands begin and how often its
+ * loops run (compiler/print/print_strip.c).  The program is executed step by step, each on
+ * a strip of elements before the next step, so that what one step leaves to the next stays
+ * in the nearest cache.  Compiled once for each level of x86-64; STRIPS is the name of the level's
+ * table. */
+#include "../../compiler/print/print.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "functions.h"
+
+typedef struct Machine {
+    const cnnc_strip *g;
+    const int *count;         /* of loops: outer, reducing, rows, run */
+    intptr_t at[STRIP_OPERANDS];         /* where operands are now; an integer's value, in units of a float */
+    int index[MAX_AXES];
+    float *slot;
+    int rows, run;            /* of a whole strip */
+} Machine;
+
+/* What a step reads or writes: its first element, how far elements and rows are apart. */
+typedef struct Spot { void *first; intptr_t value; int pitch, run; } Spot;
+
+static const int *pitches(const Machine *m, int operand)
+{
+    return m->g->pitch + operand * (m->g->outer + m->g->reduce + 2);
+}
+
+static Spot spot(const Machine *m, int operand, bool vector, int run)
+{
+    if (operand >= STRIP_SLOT)
+        return (Spot){m->slot + (operand - STRIP_SLOT) * m->g->length, 0, vector ? run : 0, vector};
+    const int *along = pitches(m, operand) + m->g->outer + m->g->reduce;
+    return (Spot){(void *)m->at[operand], m->at[operand] / (intptr_t)sizeof(float), along[0], along[1]};
+}
+
+/* -- steps -- */
+
+#define TOGETHER _Pragma("GCC ivdep")
+
+/* Statements for every row, which begins at *to, *a, *b and *c. */
+#define ROWS(T, S, ...) \
+    { \
+        T *to = p[0].first; \
+        const S *a = p[1].first, *b = p[2].first, *c = p[3].first; \
+        for (int r = 0; r < rows; r++, to += p[0].pitch, a += p[1].pitch, b += p[2].pitch, c += p[3].pitch) { \
+            (void)a, (void)b, (void)c; \
+            __VA_ARGS__ \
+        } \
+        return; \
+    }
+#define EACH(x_, y_, z_, S, value) \
+    TOGETHER for (int i = 0; i < n; i++) { \
+        const S x = x_, y = y_, z = z_; \
+        (void)y, (void)z; \
+        to[i] = value; \
+    }
+/* T from S; an operand is a vector or one number a row. */
+#define UNARY(T, S, value) ROWS(T, S, EACH(a[i], 0, 0, S, value))
+#define BINARY(T, S, value) \
+    switch (form & 3) { \
+    case 1: ROWS(T, S, const S one = *b; EACH(a[i], one, 0, S, value)) \
+    case 2: ROWS(T, S, const S one = *a; EACH(one, b[i], 0, S, value)) \
+    default: ROWS(T, S, EACH(a[i], b[i], 0, S, value)) \
+    }
+/* The first operand is a vector. */
+#define TERNARY(T, S, value) \
+    switch (form & 6) { \
+    case 0: ROWS(T, S, const S one = *b; const S two = *c; EACH(a[i], one, two, S, value)) \
+    case 2: ROWS(T, S, const S two = *c; EACH(a[i], b[i], two, S, value)) \
+    case 4: ROWS(T, S, const S one = *b; EACH(a[i], one, c[i], S, value)) \
+    default: ROWS(T, S, EACH(a[i], b[i], c[i], S, value)) \
+    }
+
+static void move(const Spot *p, int rows, int n)
+{
+    const int to_run = p[0].run, from_run = p[1].run;
+    if (to_run == 1 && from_run == 1)
+        ROWS(float, float, EACH(a[i], 0, 0, float, x))
+    if (to_run == 1 && from_run == 0)
+        ROWS(float, float, const float one = *a; EACH(one, 0, 0, float, x))
+    if (to_run == 1 && from_run == 2)
+        ROWS(float, float, EACH(a[2 * i], 0, 0, float, x))
+    ROWS(float, float, TOGETHER for (int i = 0; i < n; i++) to[i * to_run] = a[i * from_run];)
+}
+
+/* An integer that advances by fixed steps. */
+static void count_up(const Spot *p, int rows, int n)
+{
+    int32_t *to = p[0].first;
+    for (int r = 0; r < rows; r++, to += p[0].pitch) {
+        const int first = (int)p[1].value + r * p[1].pitch, by = p[1].run;
+        for (int i = 0; i < n; i++)
+            to[i] = first + i * by;
+    }
+}
+
+/* Where a vector wins over what has won so far, its tag is the winner's. */
+static void tag(const Spot *p, int form, int rows, int n)
+{
+    const int tag_run = form >> 2 & 1;
+    int32_t *to = p[0].first;
+    const float *x = p[1].first, *best = p[2].first;
+    const int32_t *now = p[3].first;
+    for (int r = 0; r < rows; r++, to += p[0].pitch, x += p[1].pitch, best += p[2].pitch, now += p[3].pitch)
+        TOGETHER for (int i = 0; i < n; i++)
+            to[i] = x[i] > best[i] ? now[i * tag_run] : to[i];
+}
+
+static void draw(const Spot *p, int rows, int n)
+{
+    uint64_t seed;
+    memcpy(&seed, p[3].first, sizeof seed);
+    const uint32_t stream = *(const uint32_t *)p[1].first;
+    ROWS(float, int32_t, TOGETHER for (int i = 0; i < n; i++) to[i] = unit(seed, stream, (uint32_t)b[i]);)
+}
+
+static void execute(int fn, int form, const Spot *p, int rows, int n)
+{
+    switch (fn) {
+    case STRIP_MOVE: move(p, rows, n); return;
+    case STRIP_COUNT: count_up(p, rows, n); return;
+    case STRIP_TAG: tag(p, form, rows, n); return;
+    case STRIP_RANDOM: draw(p, rows, n); return;
+    case STRIP_ADD: BINARY(float, float, x + y)
+    case STRIP_SUB: BINARY(float, float, x - y)
+    case STRIP_MUL: BINARY(float, float, x * y)
+    case STRIP_DIV: BINARY(float, float, x / y)
+    case STRIP_MIN: BINARY(float, float, x < y ? x : y)
+    case STRIP_MAX: BINARY(float, float, x > y ? x : y)
+    case STRIP_LT: BINARY(int32_t, float, x < y)
+    case STRIP_LE: BINARY(int32_t, float, x <= y)
+    case STRIP_EQ: BINARY(int32_t, float, x == y)
+    case STRIP_NEG: UNARY(float, float, -x)
+    case STRIP_EXP: UNARY(float, float, exponential(x))
+    case STRIP_LOG: UNARY(float, float, logarithm(x))
+    case STRIP_TANH: UNARY(float, float, hyperbolic_tangent(x))
+    case STRIP_SQRT: UNARY(float, float, __builtin_sqrtf(x))
+    case STRIP_MULADD: TERNARY(float, float, x * y + z)
+    case STRIP_SELECT: TERNARY(int32_t, int32_t, x ? y : z)
+    case STRIP_AND: BINARY(int32_t, int32_t, x & y)
+    case STRIP_TO_FLOAT: UNARY(float, int32_t, (float)x)
+    case STRIP_INT_ADD: BINARY(int32_t, int32_t, x + y)
+    case STRIP_INT_SUB: BINARY(int32_t, int32_t, x - y)
+    case STRIP_INT_MUL: BINARY(int32_t, int32_t, x * y)
+    case STRIP_INT_MIN: BINARY(int32_t, int32_t, x < y ? x : y)
+    case STRIP_INT_MAX: BINARY(int32_t, int32_t, x > y ? x : y)
+    case STRIP_INT_LT: BINARY(int32_t, int32_t, x < y)
+    case STRIP_INT_LE: BINARY(int32_t, int32_t, x <= y)
+    case STRIP_INT_EQ: BINARY(int32_t, int32_t, x == y)
+    case STRIP_INT_NEG: UNARY(int32_t, int32_t, -x)
+    default: return;
+    }
+}
+
+/* Folds a vector into its first element, halves onto halves. */
+static void fold_strip(int fn, float *x, int n)
+{
+    while (n > 1) {
+        const int half = (n + 1) / 2;
+        if (fn == STRIP_SUM)
+            TOGETHER for (int i = 0; i < n - half; i++)
+                x[i] += x[half + i];
+        else
+            TOGETHER for (int i = 0; i < n - half; i++)
+                x[i] = x[half + i] > x[i] ? x[half + i] : x[i];
+        n = half;
+    }
+}
+
+static void steps(const Machine *m, int from, int to, int rows, int run)
+{
+    for (const cnnc_step *s = m->g->step + from; s < m->g->step + to; s++) {
+        const int form = s->form;
+        if (s->fn == STRIP_SUM || s->fn == STRIP_LARGEST) {
+            fold_strip(s->fn, spot(m, s->to, true, run).first, rows * run);
+            continue;
+        }
+        const bool vectors = form & STRIP_VECTOR;
+        int r = vectors ? rows : 1, n = vectors ? run : 1;
+        const Spot p[4] = {spot(m, s->to, vectors, n), spot(m, s->a, form & 1, n),
+                            spot(m, s->b, form & 2, n), spot(m, s->c, form & 4, n)};
+        bool one_row = p[0].pitch == n && p[0].run == 1;
+        for (int i = 1; i < 4; i++)              /* rows that follow each other are one */
+            one_row &= p[i].pitch == n * p[i].run;
+        if (one_row)
+            n *= r, r = 1;
+        execute(s->fn, form, p, r, n);
+    }
+}
+
+/* -- loops -- */
+
+static void shift(Machine *m, int loop, int by)
+{
+    for (int i = 0; i < m->g->operands; i++)
+        m->at[i] += (intptr_t)pitches(m, i)[loop] * by * (intptr_t)sizeof(float);
+}
+
+/* The next pass of loops from .. to, the last of them innermost; false: there is none, and
+ * operands are where they began. */
+static bool advance(Machine *m, int from, int to)
+{
+    for (int loop = to - 1; loop >= from; loop--) {
+        if (++m->index[loop] < m->count[loop]) {
+            shift(m, loop, 1);
+            return true;
+        }
+        shift(m, loop, 1 - m->count[loop]);
+        m->index[loop] = 0;
+    }
+    return false;
+}
+
+static int least(int a, int b)
+{
+    return a < b ? a : b;
+}
+
+/* Step list from .. to for every strip of the rows; whole: with the reduction between. */
+static void each_strip(Machine *m, void (*body)(Machine *m, int rows, int run))
+{
+    const int row = m->g->outer + m->g->reduce, rows = m->count[row], run = m->count[row + 1];
+    for (int r = 0; r < rows; r += m->rows) {
+        for (int i = 0; i < run; i += m->run) {
+            body(m, least(m->rows, rows - r), least(m->run, run - i));
+            shift(m, row + 1, least(m->run, run - i));
+        }
+        shift(m, row + 1, -run);
+        shift(m, row, least(m->rows, rows - r));
+    }
+    shift(m, row, -rows);
+}
+
+static void taps(Machine *m, int rows, int run)
+{
+    steps(m, m->g->begin, m->g->taps, rows, run);
+}
+
+static bool any_taps(const Machine *m)
+{
+    for (int i = 0; i < m->g->reduce; i++)
+        if (m->count[m->g->outer + i] <= 0)
+            return false;
+    return true;
+}
+
+static void reduced_strip(Machine *m, int rows, int run)
+{
+    const cnnc_strip *g = m->g;
+    steps(m, 0, g->begin, rows, run);
+    if (g->taps > g->begin && any_taps(m))
+        do
+            taps(m, rows, run);
+        while (advance(m, g->outer, g->outer + g->reduce));
+    steps(m, g->taps, g->end, rows, run);
+}
+
+/* The strips lie along what is reduced. */
+static void reduced_across(Machine *m)
+{
+    const cnnc_strip *g = m->g;
+    const int row = g->outer + g->reduce;
+    steps(m, 0, g->begin, m->rows, m->run);
+    if (any_taps(m) && m->count[row] > 0 && m->count[row + 1] > 0)
+        do
+            each_strip(m, taps);
+        while (advance(m, g->outer, row));
+    steps(m, g->taps, g->end, m->rows, m->run);
+}
+
+static void strips(const cnnc_strip *g, const size_t *at, const int *count)
+{
+    float slot[STRIP_FLOATS] __attribute__((aligned(64)));
+    Machine m = {.g = g, .count = count, .slot = slot};
+    const int row = g->outer + g->reduce;
+    for (int i = 0; i < g->outer; i++)
+        if (count[i] <= 0)
+            return;
+    m.run = count[row + 1] > 1 ? least(count[row + 1], g->length) : 1;
+    m.rows = count[row] > 1 ? least(count[row], g->length / m.run) : 1;
+    for (int i = 0; i < g->operands; i++)
+        m.at[i] = (intptr_t)at[i];
+    do
+        if (g->across)
+            reduced_across(&m);
+        else
+            each_strip(&m, reduced_strip);
+    while (advance(&m, 0, g->outer));
+}
+
+const struct { const char *name; const void *address; } STRIPS[] = {
+    {"cnnc_strips", (const void *)strips}, {0, 0}
+};
