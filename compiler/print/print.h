@@ -126,12 +126,13 @@ STRIP_TYPES
 #define STRIP_NUMBER(name) STRIP_##name,
 enum { STRIP_FUNCTIONS(STRIP_NUMBER) STRIP_NONE };
 enum {
-    STRIP_OPERANDS = 32, STRIP_SLOTS = 16,       /* at most */
+    STRIP_OPERANDS = 48, STRIP_SLOTS = 16,       /* at most */
     STRIP_SLOT = 64,
-    STRIP_FLOATS = 16 * 512,  /* of all slots */
+    STRIP_FLOATS = STRIP_SLOTS / 2 * STRIP,      /* of all slots: strips are shorter where there are many */
     STRIP_VECTOR = 8          /* form: the step is done for all elements; 1, 2, 4: a, b, c are vectors */
 };
 void print_strip_types(Text *t);
+bool print_strips_fit(Printer *p, const Loop *l);        /* into the host's limits */
 void print_strip(Printer *p, const Strip *strip);
 
 /* print_leaf.c: leaves.  hosted: their bodies are in the host. */

@@ -186,7 +186,7 @@ static void print_nest(Printer *p, Nest *nest)
     p->nest = nest;
     p->values = 0;
     printer_name_axes(p);
-    const Loop *l = p->file->strips && nest->strips ? nest->strips : nest->loops;
+    const Loop *l = p->file->strips && nest->strips && print_strips_fit(p, nest->strips) ? nest->strips : nest->loops;
     bool looped = l && l->kind == LOOP_FOR && !l->lows && !l->highs && !printer_runs_once(l);
     bool alone = nest->shared < 0 && kernel_shared(p->kernel);
     bool bare = alone || (!looped && p->kernel->nests > 1);

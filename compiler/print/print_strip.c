@@ -11,7 +11,9 @@ enum { RESULT = STRIP_SLOT, SUMS = 1 << 20, TAGS };      /* references to result
 
 typedef enum Extent { UNIFORM, ROWED, VECTOR } Extent;
 
-typedef struct Source { const char *start; Affine address; } Source;
+/* Where an operand lies, or what an integer is made of. */
+typedef enum SourceKind { MEMORY, NUMBER, WHOLE, AXES, SEED } SourceKind;
+typedef struct Source { SourceKind kind; const Storage *memory; double value; Affine address; } Source;
 
 typedef struct Step {
     int fn, arg[3];
@@ -27,9 +29,7 @@ typedef struct Builder {
     Step *step;  int steps;
     int stage;                /* where the steps begin whose results may be used again */
     bool folded;              /* the sums are one number */
-    Text numbers;  int number;           /* constants */
-    Text wholes;  int whole;
-    const char *number_name, *whole_name;
+    int begin, taps, slots;   /* as of cnnc_strip */
 } Builder;
 
 /* -- operands -- */
@@ -50,64 +50,26 @@ static Extent extent(const Builder *b, int ref)
     return affine_extent(b, &b->source[ref].address);
 }
 
-static int operand(Builder *b, const char *start, const Affine *address)
+static int operand(Builder *b, SourceKind kind, const Storage *memory, double value, const Affine *address)
 {
-    for (int i = 0; i < b->sources; i++)
-        if (!strcmp(b->source[i].start, start) && !memcmp(&b->source[i].address, address, sizeof *address))
+    for (int i = 0; i < b->sources; i++) {
+        const Source *s = &b->source[i];
+        if (s->kind == kind && s->memory == memory && !memcmp(&s->value, &value, sizeof value) &&
+            !memcmp(&s->address, address, sizeof *address))
             return i;
-    PUSH(b->p->c, b->source, b->sources) = (Source){start, *address};
+    }
+    PUSH(b->p->c, b->source, b->sources) = (Source){kind, memory, value, *address};
     return b->sources - 1;
 }
 
-/* Where the host begins: its loops' axes at their first values. */
-static const char *first_value(const Builder *b, const Affine *affine)
+static int number(Builder *b, double value)
 {
-    Printer *p = b->p;
-    Affine a = *affine;
-    const char *saved[MAX_AXES];
-    memcpy(saved, p->axis, sizeof saved);
-    for (int i = 0; i < b->strip->loops; i++) {
-        const Loop *l = b->strip->loop[i];
-        if (l->lows) {
-            p->axis[l->axis] = printer_bound(p, l)->from;
-        } else if (l->axis != p->nest->shared) {
-            a.constant += a.coef[l->axis] * l->begin;
-            a.coef[l->axis] = 0;
-        }
-    }
-    const char *text = print_affine(p, &a, a.constant);
-    memcpy(p->axis, saved, sizeof saved);
-    return text;
-}
-
-static int memory(Builder *b, const Node *n, const Affine *address)
-{
-    const char *offset = first_value(b, address), *name = printer_argument(b->p, n->storage);
-    const char *form = !strcmp(offset, "0") ? "(size_t)%s" : "(size_t)(%s + %s)";
-    if (strpbrk(offset, "+-"))
-        form = "(size_t)(%s + (%s))";
-    Text t = {.c = b->p->c};
-    text_add(&t, form, name, offset);
-    return operand(b, t.data, address);
-}
-
-/* A constant in an array of its type. */
-static int constant(Builder *b, Text *list, int *count, const char *name, const char *value)
-{
-    const char *start = format(b->p->c, "(size_t)&%s[%d]", name, *count);
-    printer_argument_list(list, 4 * b->p->depth + 8, value);
-    ++*count;
-    return operand(b, start, &(Affine){0});
-}
-
-static int number(Builder *b, const char *value)
-{
-    return constant(b, &b->numbers, &b->number, b->number_name, value);
+    return operand(b, NUMBER, NULL, value, &(Affine){0});
 }
 
 static int whole(Builder *b, int value)
 {
-    return constant(b, &b->wholes, &b->whole, b->whole_name, format(b->p->c, "%d", value));
+    return operand(b, WHOLE, NULL, value, &(Affine){0});
 }
 
 /* -- steps -- */
@@ -182,7 +144,7 @@ static int build_call(Builder *b, const Expr *e)
         return build_sum(b, y, build(b, x));
     int first = build(b, x);
     if (e->fn == FN_RANDOM) {
-        int counter = build(b, y), seed = operand(b, "(size_t)&seed", &(Affine){0});
+        int counter = build(b, y), seed = operand(b, SEED, NULL, 0, &(Affine){0});
         return emit(b, STRIP_RANDOM, extent(b, counter), first, counter, seed);
     }
     int second = y ? build(b, y) : first, third = z ? build(b, z) : second;
@@ -193,16 +155,15 @@ static int build(Builder *b, const Expr *e)
 {
     switch (e->kind) {
     case X_FLOAT:
-        return number(b, print_float(b->p->c, e->number));
+        return number(b, e->number);
     case X_INT:
         return whole(b, (int)e->number);
     case X_AFFINE: {
-        const char *first = format(b->p->c, "(size_t)(4L * (%s))", first_value(b, &e->affine));
-        int ref = operand(b, first, &e->affine);
+        int ref = operand(b, AXES, NULL, 0, &e->affine);
         return emit(b, STRIP_COUNT, extent(b, ref) == UNIFORM ? UNIFORM : VECTOR, ref, ref, ref);
     }
     case X_LOAD: {
-        int ref = memory(b, e->load.node, &e->affine), step = e->affine.coef[b->strip->run];
+        int ref = operand(b, MEMORY, e->load.node->storage, 0, &e->affine), step = e->affine.coef[b->strip->run];
         return step == 0 || step == 1 ? ref : emit(b, STRIP_MOVE, VECTOR, ref, ref, ref);
     }
     case X_ACC:
@@ -222,7 +183,7 @@ static void emit_to(Builder *b, int fn, Extent result, int to, int x, int y, int
 static void build_begin(Builder *b)
 {
     ReduceKind reduce = b->p->nest->reduce;
-    int first = number(b, reduce == REDUCE_SUM ? "0.0f" : "-INFINITY");
+    int first = number(b, reduce == REDUCE_SUM ? 0 : -INFINITY);
     emit_to(b, STRIP_MOVE, VECTOR, STRIP_SLOT, first, first, first);
     if (reduce == REDUCE_ARGMAX) {
         int tag = whole(b, 0);
@@ -255,7 +216,8 @@ static void build_store(Builder *b)
 {
     const Store *store = &b->strip->store;
     int value = build(b, store->value);
-    int y = memory(b, store->node, &store->address), step = store->address.coef[b->strip->run];
+    int y = operand(b, MEMORY, store->node->storage, 0, &store->address);
+    int step = store->address.coef[b->strip->run];
     Extent result = b->strip->across ? UNIFORM : VECTOR;
     bool direct = result == UNIFORM || step == 1;
     if (store->accumulate && direct) {
@@ -309,7 +271,7 @@ static int placed(const Builder *b, int ref)
 
 /* -- text -- */
 
-static void print_steps(const Builder *b, const char *name, int folded)
+static void print_steps(const Builder *b, const char *name)
 {
     static const char *const names[] = {
 #define NAME(name) "CNNC_" #name,
@@ -321,7 +283,7 @@ static void print_steps(const Builder *b, const char *name, int folded)
     Builder look = *b;
     for (int i = 0; i < b->steps; i++) {
         const Step *s = &b->step[i];
-        look.folded = b->strip->across && i >= folded;
+        look.folded = b->strip->across && i > b->taps;
         int form = s->extent == VECTOR ? STRIP_VECTOR : 0;
         for (int k = 0; k < 3 && form; k++)
             form |= extent(&look, s->arg[k]) == VECTOR ? 1 << k : 0;
@@ -346,12 +308,65 @@ static void print_pitches(const Builder *b, const char *name)
     printer_line(p, "static const int %s[] = {%s};", name, t.data);
 }
 
+/* Where the host begins: its loops' axes at their first values. */
+static const char *first_value(const Builder *b, const Affine *affine)
+{
+    Printer *p = b->p;
+    Affine a = *affine;
+    const char *saved[MAX_AXES];
+    memcpy(saved, p->axis, sizeof saved);
+    for (int i = 0; i < b->strip->loops; i++) {
+        const Loop *l = b->strip->loop[i];
+        if (l->lows) {
+            p->axis[l->axis] = printer_bound(p, l)->from;
+        } else if (l->axis != p->nest->shared) {
+            a.constant += a.coef[l->axis] * l->begin;
+            a.coef[l->axis] = 0;
+        }
+    }
+    const char *text = print_affine(p, &a, a.constant);
+    memcpy(p->axis, saved, sizeof saved);
+    return text;
+}
+
+static const char *print_start(const Builder *b, const Source *s)
+{
+    Context *c = b->p->c;
+    const char *offset = first_value(b, &s->address);
+    if (s->kind == AXES)
+        return format(c, "(size_t)(4L * (%s))", offset);
+    if (s->kind == SEED)
+        return "(size_t)&seed";
+    const char *name = printer_argument(b->p, s->memory);
+    if (!strcmp(offset, "0"))
+        return format(c, "(size_t)%s", name);
+    return format(c, strpbrk(offset, "+-") ? "(size_t)(%s + (%s))" : "(size_t)(%s + %s)", name, offset);
+}
+
+/* Constants in arrays of their types, then where all operands begin. */
 static void print_starts(const Builder *b, const char *name)
 {
-    Text t = {.c = b->p->c};
-    for (int i = 0; i < b->sources; i++)
-        printer_argument_list(&t, 4 * b->p->depth + 4, b->source[i].start);
-    printer_line(b->p, "const size_t %s[] = {%s};", name, t.data);
+    Printer *p = b->p;
+    Context *c = p->c;
+    const char *array[] = {[NUMBER] = printer_fresh(p, "number", ""), [WHOLE] = printer_fresh(p, "whole", "")};
+    int count[] = {[NUMBER] = 0, [WHOLE] = 0}, indent = 4 * p->depth + 4;
+    Text constants[] = {[NUMBER] = {.c = c}, [WHOLE] = {.c = c}}, starts = {.c = c};
+    for (int i = 0; i < b->sources; i++) {
+        const Source *s = &b->source[i];
+        if (s->kind != NUMBER && s->kind != WHOLE) {
+            printer_argument_list(&starts, indent, print_start(b, s));
+            continue;
+        }
+        const char *value = s->kind == WHOLE ? format(c, "%d", (int)s->value)
+                          : isinf(s->value) ? s->value < 0 ? "-INFINITY" : "INFINITY" : print_float(c, s->value);
+        printer_argument_list(&constants[s->kind], indent, value);
+        printer_argument_list(&starts, indent, format(c, "(size_t)&%s[%d]", array[s->kind], count[s->kind]++));
+    }
+    if (count[NUMBER])
+        printer_line(p, "const float %s[] = {%s};", array[NUMBER], constants[NUMBER].data);
+    if (count[WHOLE])
+        printer_line(p, "const int %s[] = {%s};", array[WHOLE], constants[WHOLE].data);
+    printer_line(p, "const size_t %s[] = {%s};", name, starts.data);
 }
 
 /* How often a loop runs; of the one that threads share, the calling thread's part. */
@@ -377,50 +392,61 @@ static void print_counts(const Builder *b, const char *name)
     printer_line(p, "const int %s[] = {%s};", name, t.data);
 }
 
-static void print_constants(const Builder *b)
+/* The steps of a nest's innermost part. */
+static Builder compose(Printer *p, const Strip *strip)
 {
-    if (b->number)
-        printer_line(b->p, "const float %s[] = {%s};", b->number_name, b->numbers.data);
-    if (b->whole)
-        printer_line(b->p, "const int %s[] = {%s};", b->whole_name, b->wholes.data);
+    Builder b = {.p = p, .strip = strip};
+    if (strip->term)
+        build_begin(&b);
+    b.begin = b.stage = b.steps;
+    if (strip->term)
+        build_taps(&b);
+    b.taps = b.stage = b.steps;
+    if (strip->across) {
+        int fn = p->nest->reduce == REDUCE_SUM ? STRIP_SUM : STRIP_LARGEST;
+        emit_to(&b, fn, VECTOR, STRIP_SLOT, SUMS, SUMS, SUMS);
+        b.folded = true;
+        b.stage = b.steps;
+    }
+    build_store(&b);
+    b.slots = place_results(&b);
+    return b;
+}
+
+bool print_strips_fit(Printer *p, const Loop *l)
+{
+    for (; l; l = l->next) {
+        if (l->kind == LOOP_FOR && !print_strips_fit(p, l->body))
+            return false;
+        if (l->kind != LOOP_STRIP)
+            continue;
+        Builder b = compose(p, l->strip);
+        if (!b.slots || b.sources > STRIP_OPERANDS)
+            return false;
+    }
+    return true;
 }
 
 void print_strip(Printer *p, const Strip *strip)
 {
+    const Builder b = compose(p, strip);
     const char *pitch = printer_fresh(p, "pitch", ""), *step = printer_fresh(p, "step", "");
     const char *at = printer_fresh(p, "at", ""), *count = printer_fresh(p, "count", "");
-    const char *strips = printer_fresh(p, "strips", "");
-    Builder b = {.p = p, .strip = strip, .numbers = {.c = p->c}, .wholes = {.c = p->c},
-                 .number_name = printer_fresh(p, "number", ""), .whole_name = printer_fresh(p, "whole", "")};
+    const char *name = printer_fresh(p, "strip", "");
     printer_line(p, "{");
     p->depth++;
     for (int i = 0; i < strip->loops; i++)
         if (strip->loop[i]->axis == p->nest->shared)
             printer_line(p, "const int %s = %s;", p->axis[p->nest->shared], printer_part(p, strip->loop[i], 0));
-    if (strip->term)
-        build_begin(&b);
-    int begin = b.stage = b.steps;
-    if (strip->term)
-        build_taps(&b);
-    int taps = b.stage = b.steps;
-    if (strip->across) {
-        emit_to(&b, p->nest->reduce == REDUCE_SUM ? STRIP_SUM : STRIP_LARGEST, VECTOR, STRIP_SLOT, SUMS, SUMS, SUMS);
-        b.folded = true;
-        b.stage = b.steps;
-    }
-    build_store(&b);
-    int slots = place_results(&b), length = STRIP_FLOATS / STRIP_SLOTS;
-    if (!slots || b.sources > STRIP_OPERANDS)
-        fail(p->c, STATUS_FAULT, "strip: an expression needs more than the host has");
-    print_constants(&b);
     print_pitches(&b, pitch);
-    print_steps(&b, step, taps + 1);
-    printer_line(p, "static const cnnc_strip %s = {%d, %d, %d, %d, %d, %d, %d, %d, %s, %s};", strips, b.sources,
-                 strip->outer, strip->loops - strip->outer - 1 - (strip->row >= 0), strip->across, length,
-                 begin, taps, b.steps, pitch, step);
+    print_steps(&b, step);
+    int reduce = strip->loops - strip->outer - 1 - (strip->row >= 0);
+    printer_line(p, "static const cnnc_strip %s = {%d, %d, %d, %d, %d, %d, %d, %d, %s, %s};", name, b.sources,
+                 strip->outer, reduce, strip->across, b.slots <= STRIP_SLOTS / 2 ? STRIP : STRIP / 2, b.begin,
+                 b.taps, b.steps, pitch, step);
     print_starts(&b, at);
     print_counts(&b, count);
-    printer_line(p, "cnnc_strips(&%s, %s, %s);", strips, at, count);
+    printer_line(p, "cnnc_strips(&%s, %s, %s);", name, at, count);
     p->depth--;
     printer_line(p, "}");
 }
