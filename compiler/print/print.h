@@ -126,7 +126,7 @@ STRIP_TYPES
 #define STRIP_NUMBER(name) STRIP_##name,
 enum { STRIP_FUNCTIONS(STRIP_NUMBER) STRIP_NONE };
 enum {
-    STRIP_OPERANDS = 48, STRIP_SLOTS = 16,       /* at most */
+    STRIP_OPERANDS = 48, STRIP_SLOTS = 16, STRIP_STEPS = 96,       /* at most */
     STRIP_SLOT = 64,
     STRIP_FLOATS = STRIP_SLOTS / 2 * STRIP,      /* of all slots: strips are shorter where there are many */
     STRIP_VECTOR = 8          /* form: the step is done for all elements; 1, 2, 4: a, b, c are vectors */

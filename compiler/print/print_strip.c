@@ -421,7 +421,7 @@ bool print_strips_fit(Printer *p, const Loop *l)
         if (l->kind != LOOP_STRIP)
             continue;
         Builder b = compose(p, l->strip);
-        if (!b.slots || b.sources > STRIP_OPERANDS)
+        if (!b.slots || b.sources > STRIP_OPERANDS || b.steps > STRIP_STEPS)
             return false;
     }
     return true;

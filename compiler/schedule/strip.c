@@ -7,7 +7,7 @@
 #include <string.h>
 
 /* Nanoseconds, roughly: what the host needs beside the elements themselves. */
-enum { PER_CALL = 60, PER_STEP = 6, PER_ROW = 2, PER_FOLD = 40, LANES = 8 };
+enum { PER_CALL = 60, PER_STEP = 6, PER_ROW = 2, PER_FOLD = 40, PER_NEAR = 1, PER_FAR = 4, LANES = 8 };
 
 typedef struct Choice {
     int run, row;             /* -1: none */
@@ -31,15 +31,21 @@ static int steps_of(const Expr *e)
     return steps;
 }
 
-/* Loads that do not lie side by side along an axis, or are not the same for all of it. */
-static int strided(const Expr *e, int axis)
+/* Elements apart: near ones share a line of the cache. */
+static double stride_cost(int stride)
+{
+    int size = stride < 0 ? -stride : stride;
+    return size <= 1 ? 0 : size <= 4 ? PER_NEAR : PER_FAR;
+}
+
+static double strided(const Expr *e, int axis)
 {
     if (!e || e->kind != X_CALL)
-        return e && e->kind == X_LOAD && e->affine.coef[axis] != 0 && e->affine.coef[axis] != 1;
-    int count = 0;
+        return e && e->kind == X_LOAD ? stride_cost(e->affine.coef[axis]) : 0;
+    double sum = 0;
     for (int i = 0; i < 3; i++)
-        count += strided(e->arg[i], axis);
-    return count;
+        sum += strided(e->arg[i], axis);
+    return sum;
 }
 
 static double pieces(int whole, int part)
@@ -62,9 +68,9 @@ static double cost(const Strips *t, int run, int row, int extent)
         *(nest->axis[axis].reduce ? &terms : &outputs) *= size;
         calls *= t->outside[axis] && axis != run ? size : 1;
     }
-    int apart = strided(nest->reduces ? nest->term : nest->store.value, run);
-    int last_apart = nest->reduces && !across ? strided(nest->store.value, run) : 0;
-    last_apart += !across && nest->store.address.coef[run] != 1;
+    double apart = strided(nest->reduces ? nest->term : nest->store.value, run);
+    double last_apart = nest->reduces && !across ? strided(nest->store.value, run) : 0;
+    last_apart += across ? 0 : stride_cost(nest->store.address.coef[run]);
     double strip = (double)length * height;
     double per_row = height > 1 ? height * (PER_ROW + length % LANES / 2) : 0;
     double step = PER_STEP + per_row + strip / LANES / 2;
@@ -99,9 +105,9 @@ static bool peels(const Schedule *s, int axis)
 static void consider(const Strips *t, Choice *best, int run, int extent, bool peeled)
 {
     const Schedule *s = t->s;
-    for (int i = -1; i < s->axes; i++) {
-        int row = i < 0 ? -1 : s->order[i];
-        if (i >= 0 && (row == run || t->outside[row] || clipped(s, row) ||
+    for (int i = s->axes; i >= 0; i--) {
+        int row = i == s->axes ? -1 : s->order[i];
+        if (row >= 0 && (row == run || t->outside[row] || clipped(s, row) ||
                        s->nest->axis[row].reduce != s->nest->axis[run].reduce))
             continue;
         Choice c = {run, row, peeled, cost(t, run, row, extent)};

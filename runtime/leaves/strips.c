@@ -12,30 +12,27 @@
 
 #include "functions.h"
 
+/* A step on strips of one size.  pitch: of what it writes and reads, from row to row; run: from
+ * element to element. */
+typedef struct Ready { int rows, run, pitch[4], along[4]; } Ready;
+
+/* Where a step works now: p[0] is what it writes. */
+typedef struct Spot { void *first; int pitch, run; } Spot;
+
+enum { LOOPS = MAX_AXES + 1 };
+
 typedef struct Machine {
     const cnnc_strip *g;
     const int *count;         /* of loops: outer, reducing, rows, run */
-    intptr_t at[STRIP_OPERANDS];         /* where operands are now; an integer's value, in units of a float */
-    int index[MAX_AXES];
-    float *slot;
+    /* Where operands are now (an integer's value is in units of a float), and the slots; how
+     * far the operands move along a loop, and from its last pass back. */
+    intptr_t at[STRIP_SLOT + STRIP_SLOTS], by[LOOPS][STRIP_OPERANDS], back[LOOPS][STRIP_OPERANDS];
+    int moving;               /* operands, in whole vectors of 8 */
+    int index[LOOPS];
     int rows, run;            /* of a whole strip */
+    int ready_rows, ready_run;
+    Ready ready[STRIP_STEPS];
 } Machine;
-
-/* What a step reads or writes: its first element, how far elements and rows are apart. */
-typedef struct Spot { void *first; intptr_t value; int pitch, run; } Spot;
-
-static const int *pitches(const Machine *m, int operand)
-{
-    return m->g->pitch + operand * (m->g->outer + m->g->reduce + 2);
-}
-
-static Spot spot(const Machine *m, int operand, bool vector, int run)
-{
-    if (operand >= STRIP_SLOT)
-        return (Spot){m->slot + (operand - STRIP_SLOT) * m->g->length, 0, vector ? run : 0, vector};
-    const int *along = pitches(m, operand) + m->g->outer + m->g->reduce;
-    return (Spot){(void *)m->at[operand], m->at[operand] / (intptr_t)sizeof(float), along[0], along[1]};
-}
 
 /* -- steps -- */
 
@@ -91,8 +88,9 @@ static void move(const Spot *p, int rows, int n)
 static void count_up(const Spot *p, int rows, int n)
 {
     int32_t *to = p[0].first;
+    const int value = (int)((intptr_t)p[1].first / (intptr_t)sizeof(float));
     for (int r = 0; r < rows; r++, to += p[0].pitch) {
-        const int first = (int)p[1].value + r * p[1].pitch, by = p[1].run;
+        const int first = value + r * p[1].pitch, by = p[1].run;
         for (int i = 0; i < n; i++)
             to[i] = first + i * by;
     }
@@ -171,33 +169,62 @@ static void fold_strip(int fn, float *x, int n)
     }
 }
 
-static void steps(const Machine *m, int from, int to, int rows, int run)
+/* Strips of so many rows and elements come next. */
+static void prepare(Machine *m, int rows, int run)
 {
-    for (const cnnc_step *s = m->g->step + from; s < m->g->step + to; s++) {
-        const int form = s->form;
-        if (s->fn == STRIP_SUM || s->fn == STRIP_LARGEST) {
-            fold_strip(s->fn, spot(m, s->to, true, run).first, rows * run);
-            continue;
-        }
+    const cnnc_strip *g = m->g;
+    const int loops = g->outer + g->reduce + 2;
+    m->ready_rows = rows, m->ready_run = run;
+    for (int i = 0; i < g->end; i++) {
+        const cnnc_step *s = &g->step[i];
+        const int form = s->form, ref[4] = {s->to, s->a, s->b, s->c};
         const bool vectors = form & STRIP_VECTOR;
-        int r = vectors ? rows : 1, n = vectors ? run : 1;
-        const Spot p[4] = {spot(m, s->to, vectors, n), spot(m, s->a, form & 1, n),
-                            spot(m, s->b, form & 2, n), spot(m, s->c, form & 4, n)};
-        bool one_row = p[0].pitch == n && p[0].run == 1;
-        for (int i = 1; i < 4; i++)              /* rows that follow each other are one */
-            one_row &= p[i].pitch == n * p[i].run;
+        Ready r = {vectors ? rows : 1, vectors ? run : 1, {0}, {0}};
+        bool one_row = vectors;                  /* rows that follow each other are one */
+        for (int k = 0; k < 4; k++) {
+            const bool vector = k ? form >> (k - 1) & 1 : vectors;
+            const int *pitch = g->pitch + ref[k] * loops + loops - 2;
+            r.pitch[k] = ref[k] < STRIP_SLOT ? pitch[0] : vector ? run : 0;
+            r.along[k] = ref[k] < STRIP_SLOT ? pitch[1] : vector;
+            one_row &= r.pitch[k] == run * r.along[k];
+        }
         if (one_row)
-            n *= r, r = 1;
-        execute(s->fn, form, p, r, n);
+            r.run *= rows, r.rows = 1;
+        m->ready[i] = r;
+    }
+}
+
+static void steps(Machine *m, int from, int to, int rows, int run)
+{
+    if (rows != m->ready_rows || run != m->ready_run)
+        prepare(m, rows, run);
+    for (int i = from; i < to; i++) {
+        const cnnc_step *s = &m->g->step[i];
+        const Ready *r = &m->ready[i];
+        const Spot p[4] = {{(void *)m->at[s->to], r->pitch[0], r->along[0]},
+                           {(void *)m->at[s->a], r->pitch[1], r->along[1]},
+                           {(void *)m->at[s->b], r->pitch[2], r->along[2]},
+                           {(void *)m->at[s->c], r->pitch[3], r->along[3]}};
+        if (s->fn == STRIP_SUM || s->fn == STRIP_LARGEST)
+            fold_strip(s->fn, p[0].first, rows * run);
+        else
+            execute(s->fn, s->form, p, r->rows, r->run);
     }
 }
 
 /* -- loops -- */
 
-static void shift(Machine *m, int loop, int by)
+static void shift(Machine *m, const intptr_t *by)
 {
-    for (int i = 0; i < m->g->operands; i++)
-        m->at[i] += (intptr_t)pitches(m, i)[loop] * by * (intptr_t)sizeof(float);
+    for (int i = 0; i < m->moving; i += 8)
+        for (int k = 0; k < 8; k++)
+            m->at[i + k] += by[i + k];
+}
+
+static void shift_times(Machine *m, int loop, int times)
+{
+    for (int i = 0; i < m->moving; i++)
+        m->at[i] += times * m->by[loop][i];
 }
 
 /* The next pass of loops from .. to, the last of them innermost; false: there is none, and
@@ -206,10 +233,10 @@ static bool advance(Machine *m, int from, int to)
 {
     for (int loop = to - 1; loop >= from; loop--) {
         if (++m->index[loop] < m->count[loop]) {
-            shift(m, loop, 1);
+            shift(m, m->by[loop]);
             return true;
         }
-        shift(m, loop, 1 - m->count[loop]);
+        shift(m, m->back[loop]);
         m->index[loop] = 0;
     }
     return false;
@@ -220,19 +247,19 @@ static int least(int a, int b)
     return a < b ? a : b;
 }
 
-/* Step list from .. to for every strip of the rows; whole: with the reduction between. */
+/* The body for every strip of the rows. */
 static void each_strip(Machine *m, void (*body)(Machine *m, int rows, int run))
 {
     const int row = m->g->outer + m->g->reduce, rows = m->count[row], run = m->count[row + 1];
     for (int r = 0; r < rows; r += m->rows) {
         for (int i = 0; i < run; i += m->run) {
             body(m, least(m->rows, rows - r), least(m->run, run - i));
-            shift(m, row + 1, least(m->run, run - i));
+            shift_times(m, row + 1, least(m->run, run - i));
         }
-        shift(m, row + 1, -run);
-        shift(m, row, least(m->rows, rows - r));
+        shift_times(m, row + 1, -run);
+        shift_times(m, row, least(m->rows, rows - r));
     }
-    shift(m, row, -rows);
+    shift_times(m, row, -rows);
 }
 
 static void taps(Machine *m, int rows, int run)
@@ -275,15 +302,27 @@ static void reduced_across(Machine *m)
 static void strips(const cnnc_strip *g, const size_t *at, const int *count)
 {
     float slot[STRIP_FLOATS] __attribute__((aligned(64)));
-    Machine m = {.g = g, .count = count, .slot = slot};
-    const int row = g->outer + g->reduce;
+    const int loops = g->outer + g->reduce + 2, row = loops - 2;
+    Machine m;
+    m.g = g, m.count = count;
+    m.moving = (g->operands + 7) / 8 * 8;
+    m.ready_rows = m.ready_run = -1;
     for (int i = 0; i < g->outer; i++)
         if (count[i] <= 0)
             return;
     m.run = count[row + 1] > 1 ? least(count[row + 1], g->length) : 1;
     m.rows = count[row] > 1 ? least(count[row], g->length / m.run) : 1;
-    for (int i = 0; i < g->operands; i++)
-        m.at[i] = (intptr_t)at[i];
+    for (int i = 0; i < m.moving; i++)
+        m.at[i] = i < g->operands ? (intptr_t)at[i] : 0;
+    for (int i = 0; i < STRIP_SLOTS; i++)
+        m.at[STRIP_SLOT + i] = (intptr_t)(slot + i * g->length);
+    for (int k = 0; k < loops; k++) {
+        m.index[k] = 0;
+        for (int i = 0; i < m.moving; i++) {
+            m.by[k][i] = i < g->operands ? (intptr_t)g->pitch[i * loops + k] * (intptr_t)sizeof(float) : 0;
+            m.back[k][i] = m.by[k][i] * (1 - count[k]);
+        }
+    }
     do
         if (g->across)
             reduced_across(&m);
