@@ -265,7 +265,7 @@ static void backward(File *file)
     signature(file, p, "backward", BACKWARD, team);
     if (team)
         text_add(file->t, "    if (team->thread == 0) {\n");
-    print_clear(file->t, p);
+    print_clear(file->t, p, file->leaves.strips);
     if (team)
         print_named(file->t, p, "    }\n    @_meet(team);\n");
     Text t = {.c = p->c};
@@ -386,7 +386,7 @@ const char *print_source(Program *p, const char *header_name, PrintKind kind)
     if (p->options.train) {
         function(&file, p->loss, "loss", LOSS);
         backward(&file);
-        print_training(&t, p);
+        print_training(&t, p, strips);
     }
     if (jit)
         print_jit_entries(&t, p, hosted);

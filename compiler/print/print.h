@@ -156,8 +156,9 @@ void print_pack(Text *t, const Program *p, const char *calls, const char *weight
 
 /* print_train.c: what training does to them. */
 void print_fields(Text *t, const Program *p);    /* table of fields, and access by number */
-void print_clear(Text *t, const Program *p);     /* statements: grad = 0 */
-void print_training(Text *t, const Program *p);  /* unpack, optimisers */
+/* strips: the host runs the loops. */
+void print_clear(Text *t, const Program *p, bool strips);        /* statements: grad = 0 */
+void print_training(Text *t, const Program *p, bool strips);     /* unpack, optimisers */
 
 /* print_team.c: threads that share the work of a call. */
 bool program_shared(const Program *p);

@@ -213,18 +213,34 @@ static void print_zero_loop(Printer *p, const char *name, int n)
         printer_line(p, "for (int %s = 0; %s < %d; %s++)", name, name, n, name);
 }
 
+/* The same by the host: every thread's part of `rows` rows of n zeros. */
+static void print_zero_call(Printer *p, const char *name, int rows, int pitch, int n)
+{
+    bool team = kernel_shared(p->kernel);
+    const char *from = team ? format(p->c, "%s_part(team, %d, 0)", p->prefix, rows) : "0";
+    const char *to = team ? format(p->c, "%s_part(team, %d, 1)", p->prefix, rows) : format(p->c, "%d", rows);
+    const char *start = !team ? name : pitch == 1 ? format(p->c, "%s + %s", name, from)
+                      : format(p->c, "%s + %d * %s", name, pitch, from);
+    const char *count = team ? format(p->c, "%s - %s", to, from) : to;
+    if (pitch == 1)
+        printer_line(p, "cnnc_zeros(%s, 1, 0, %s);", start, count);
+    else
+        printer_line(p, "cnnc_zeros(%s, %s, %d, %d);", start, count, pitch, n);
+}
+
 /* The zeros between the rows, or of lanes that nothing writes, once for every birth
  * of the buffer. */
 static void print_zeros(Printer *p, const Storage *s)
 {
     const Layout *l = &s->layout;
     const char *name = printer_argument(p, s);
-    if (s->clear) {
+    bool gaps = !s->clear && l->gap && !FAULT(p->c, FAULT_GAP_NOT_CLEARED);
+    if (p->file->strips && (s->clear || gaps)) {
+        print_zero_call(p, name, gaps ? l->rows + 1 : l->elements, gaps ? l->pitch : 1, gaps ? l->gap : 1);
+    } else if (s->clear) {
         print_zero_loop(p, "i", l->elements);
         printer_line(p, "    %s[i] = 0;", name);
-        if (kernel_shared(p->kernel))            /* the nests write into what is cleared */
-            printer_line(p, "%s_meet(team);", p->prefix);
-    } else if (l->gap && !FAULT(p->c, FAULT_GAP_NOT_CLEARED)) {
+    } else if (gaps) {
         print_zero_loop(p, "row", l->rows + 1);
         if (l->gap == 1) {
             printer_line(p, "    %s[row * %d] = 0;", name, l->pitch);
@@ -233,6 +249,8 @@ static void print_zeros(Printer *p, const Storage *s)
             printer_line(p, "        %s[row * %d + i] = 0;", name, l->pitch);
         }
     }
+    if (s->clear && kernel_shared(p->kernel))    /* the nests write into what is cleared */
+        printer_line(p, "%s_meet(team);", p->prefix);
 }
 
 static bool expr_seeded(const Expr *e)

@@ -456,7 +456,10 @@ void print_strip_types(Text *t)
 #define TEXT(...) #__VA_ARGS__
 #define TEXT_OF(...) TEXT(__VA_ARGS__)
 #define NAME(name) "CNNC_" #name ", "
-    text_add(t, "%s\nenum { %sCNNC_NONE };\nvoid cnnc_strips(const cnnc_strip *, const size_t *, const int *);\n",
+    text_add(t, "%s\nenum { %sCNNC_NONE };\nvoid cnnc_strips(const cnnc_strip *, const size_t *, const int *);\n"
+             "void cnnc_zeros(void *to, int rows, int pitch, int n);\n"
+             "void cnnc_host_sgd(float *, const float *, float *, int, float, float, float);\n"
+             "void cnnc_host_adam(float *, const float *, float *, float *, int, const float *);\n",
              TEXT_OF(STRIP_TYPES), STRIP_FUNCTIONS(NAME));
 #undef NAME
 }

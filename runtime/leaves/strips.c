@@ -99,13 +99,22 @@ static void count_up(const Spot *p, int rows, int n)
 /* Where a vector wins over what has won so far, its tag is the winner's. */
 static void tag(const Spot *p, int form, int rows, int n)
 {
-    const int tag_run = form >> 2 & 1;
     int32_t *to = p[0].first;
     const float *x = p[1].first, *best = p[2].first;
     const int32_t *now = p[3].first;
-    for (int r = 0; r < rows; r++, to += p[0].pitch, x += p[1].pitch, best += p[2].pitch, now += p[3].pitch)
-        TOGETHER for (int i = 0; i < n; i++)
-            to[i] = x[i] > best[i] ? now[i * tag_run] : to[i];
+    for (int r = 0; r < rows; r++, to += p[0].pitch, x += p[1].pitch, best += p[2].pitch, now += p[3].pitch) {
+        const int32_t one = *now;
+        if (form & 4)
+            TOGETHER for (int i = 0; i < n; i++) {
+                const int32_t before = to[i], tag = now[i];
+                to[i] = x[i] > best[i] ? tag : before;
+            }
+        else
+            TOGETHER for (int i = 0; i < n; i++) {
+                const int32_t before = to[i];
+                to[i] = x[i] > best[i] ? one : before;
+            }
+    }
 }
 
 static void draw(const Spot *p, int rows, int n)
@@ -331,6 +340,42 @@ static void strips(const cnnc_strip *g, const size_t *at, const int *count)
     while (advance(&m, 0, g->outer));
 }
 
+/* -- whole arrays -- */
+
+static void sgd(float *param, const float *g, float *v, int n, float lr, float momentum, float decay)
+{
+    TOGETHER for (int i = 0; i < n; i++) {
+        const float d = g[i] + decay * param[i], speed = momentum * v[i] + d;
+        v[i] = speed;
+        param[i] -= lr * speed;
+    }
+}
+
+/* In order of Adam's definition: printed code has the same (compiler/print/print_train.c). */
+static void adam(float *param, const float *g, float *mean, float *square, int n, const float *rate)
+{
+    const float step_size = rate[0], root = rate[1], beta1 = rate[2], beta2 = rate[3], eps = rate[4];
+    const float decay = rate[5];
+    TOGETHER for (int i = 0; i < n; i++) {
+        const float d = g[i] + decay * param[i];
+        const float m = beta1 * mean[i] + (1.0f - beta1) * d;
+        const float s = beta2 * square[i] + (1.0f - beta2) * d * d;
+        mean[i] = m;
+        square[i] = s;
+        param[i] -= step_size * m / (__builtin_sqrtf(s) / root + eps);
+    }
+}
+
+/* Rows of `n` zeros. */
+static void zeros(void *array, int rows, int pitch, int n)
+{
+    float *to = array;
+    for (int r = 0; r < rows; r++, to += pitch)
+        for (int i = 0; i < n; i++)
+            to[i] = 0.0f;
+}
+
 const struct { const char *name; const void *address; } STRIPS[] = {
-    {"cnnc_strips", (const void *)strips}, {0, 0}
+    {"cnnc_strips", (const void *)strips}, {"cnnc_host_sgd", (const void *)sgd},
+    {"cnnc_host_adam", (const void *)adam}, {"cnnc_zeros", (const void *)zeros}, {0, 0}
 };
