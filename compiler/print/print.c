@@ -319,8 +319,7 @@ static void jit_head(Text *t)
              "typedef unsigned long size_t;\n#define offsetof(type, field) ((size_t)&((type *)0)->field)\n"
              "#define CNNC_RESTRICT\n#define INFINITY (1.0f / 0.0f)\n"
              "float expf(float), logf(float), tanhf(float), sqrtf(float);\n"
-             "double pow(double, double), sqrt(double);\n"
-             "void *memcpy(void *, const void *, size_t);\n\n");
+             "double pow(double, double), sqrt(double);\n\n");
 }
 
 static bool any_seeded(const Program *p)

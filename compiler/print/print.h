@@ -99,7 +99,8 @@ typedef struct Share {
     const char *text;         /* of a kernel of pack that shares; elsewhere NULL: print_kernel's */
     const char **number;  int numbers;           /* the last arguments of a call of it */
 } Share;
-Share *print_shares(Context *c, const Leaves *like, const char *prefix, const Function *f);      /* of all kernels */
+/* Of all kernels; like: the file's leaves. */
+Share *print_shares(Context *c, const Leaves *like, const char *prefix, const Function *f);
 
 bool kernel_shared(const Kernel *k);             /* a team of threads divides it */
 

@@ -12,33 +12,12 @@
 
 static void print_block(Printer *p, bool *known, int axis, const Loop *body);
 
-/* A loop that copies elements side by side, as one call: libtcc has no vectors. */
-static bool print_copy(Printer *p, const Loop *l)
-{
-    const Loop *store = l->body;
-    if (!p->file->hosted || p->f->packs || l->axis == p->nest->shared || l->lows || l->highs ||
-        l->step != 1 || !store || store->next || store->kind != LOOP_STORE || store->store.accumulate ||
-        store->store.value->kind != X_LOAD)
-        return false;
-    const Expr *from = store->store.value;
-    if (store->store.address.coef[l->axis] != 1 || from->affine.coef[l->axis] != 1)
-        return false;
-    Affine to = store->store.address, at = from->affine;
-    to.constant += l->begin, to.coef[l->axis] = 0;
-    at.constant += l->begin, at.coef[l->axis] = 0;
-    printer_line(p, "memcpy(%s + (%s), %s + (%s), %d * sizeof(float));",
-                 printer_argument(p, store->store.node->storage), print_affine(p, &to, to.constant),
-                 printer_argument(p, from->load.node->storage), print_affine(p, &at, at.constant),
-                 l->end - l->begin);
-    return true;
-}
-
 /* A loop that runs once is a block, and not even that where nothing else stands. */
 static void print_for(Printer *p, bool *known, const Loop *l, bool alone)
 {
     const char *v = p->axis[l->axis];
     bool shared = l->axis == p->nest->shared;
-    if (l->end <= l->begin || print_copy(p, l) || print_leaf_row(p, l))      /* clipped away; or done */
+    if (l->end <= l->begin || print_leaf_row(p, l))      /* clipped away; or done */
         return;
     if (printer_runs_once(l) && alone && !shared) {
         print_block(p, known, -1, l->body);
@@ -186,7 +165,8 @@ static void print_nest(Printer *p, Nest *nest)
     p->nest = nest;
     p->values = 0;
     printer_name_axes(p);
-    const Loop *l = p->file->strips && nest->strips && print_strips_fit(p, nest->strips) ? nest->strips : nest->loops;
+    bool strips = p->file->strips && nest->strips && print_strips_fit(p, nest->strips);
+    const Loop *l = strips ? nest->strips : nest->loops;
     bool looped = l && l->kind == LOOP_FOR && !l->lows && !l->highs && !printer_runs_once(l);
     bool alone = nest->shared < 0 && kernel_shared(p->kernel);
     bool bare = alone || (!looped && p->kernel->nests > 1);

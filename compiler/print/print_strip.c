@@ -163,7 +163,8 @@ static int build(Builder *b, const Expr *e)
         return emit(b, STRIP_COUNT, extent(b, ref) == UNIFORM ? UNIFORM : VECTOR, ref, ref, ref);
     }
     case X_LOAD: {
-        int ref = operand(b, MEMORY, e->load.node->storage, 0, &e->affine), step = e->affine.coef[b->strip->run];
+        int ref = operand(b, MEMORY, e->load.node->storage, 0, &e->affine);
+        int step = e->affine.coef[b->strip->run];
         return step == 0 || step == 1 ? ref : emit(b, STRIP_MOVE, VECTOR, ref, ref, ref);
     }
     case X_ACC:
@@ -348,7 +349,8 @@ static void print_starts(const Builder *b, const char *name)
 {
     Printer *p = b->p;
     Context *c = p->c;
-    const char *array[] = {[NUMBER] = printer_fresh(p, "number", ""), [WHOLE] = printer_fresh(p, "whole", "")};
+    const char *const array[] = {
+        [NUMBER] = printer_fresh(p, "number", ""), [WHOLE] = printer_fresh(p, "whole", "")};
     int count[] = {[NUMBER] = 0, [WHOLE] = 0}, indent = 4 * p->depth + 4;
     Text constants[] = {[NUMBER] = {.c = c}, [WHOLE] = {.c = c}}, starts = {.c = c};
     for (int i = 0; i < b->sources; i++) {
@@ -358,9 +360,11 @@ static void print_starts(const Builder *b, const char *name)
             continue;
         }
         const char *value = s->kind == WHOLE ? format(c, "%d", (int)s->value)
-                          : isinf(s->value) ? s->value < 0 ? "-INFINITY" : "INFINITY" : print_float(c, s->value);
+                          : !isinf(s->value) ? print_float(c, s->value)
+                          : s->value < 0 ? "-INFINITY" : "INFINITY";
+        int k = count[s->kind]++;
         printer_argument_list(&constants[s->kind], indent, value);
-        printer_argument_list(&starts, indent, format(c, "(size_t)&%s[%d]", array[s->kind], count[s->kind]++));
+        printer_argument_list(&starts, indent, format(c, "(size_t)&%s[%d]", array[s->kind], k));
     }
     if (count[NUMBER])
         printer_line(p, "const float %s[] = {%s};", array[NUMBER], constants[NUMBER].data);
@@ -437,7 +441,8 @@ void print_strip(Printer *p, const Strip *strip)
     p->depth++;
     for (int i = 0; i < strip->loops; i++)
         if (strip->loop[i]->axis == p->nest->shared)
-            printer_line(p, "const int %s = %s;", p->axis[p->nest->shared], printer_part(p, strip->loop[i], 0));
+            printer_line(p, "const int %s = %s;", p->axis[p->nest->shared],
+                         printer_part(p, strip->loop[i], 0));
     print_pitches(&b, pitch);
     print_steps(&b, step);
     int reduce = strip->loops - strip->outer - 1 - (strip->row >= 0);
@@ -456,7 +461,8 @@ void print_strip_types(Text *t)
 #define TEXT(...) #__VA_ARGS__
 #define TEXT_OF(...) TEXT(__VA_ARGS__)
 #define NAME(name) "CNNC_" #name ", "
-    text_add(t, "%s\nenum { %sCNNC_NONE };\nvoid cnnc_strips(const cnnc_strip *, const size_t *, const int *);\n"
+    text_add(t, "%s\nenum { %sCNNC_NONE };\n"
+             "void cnnc_strips(const cnnc_strip *, const size_t *, const int *);\n"
              "void cnnc_zeros(void *to, int rows, int pitch, int n);\n"
              "void cnnc_host_sgd(float *, const float *, float *, int, float, float, float);\n"
              "void cnnc_host_adam(float *, const float *, float *, float *, int, const float *);\n",

@@ -43,9 +43,10 @@ typedef struct Machine {
     { \
         T *to = p[0].first; \
         const S *a = p[1].first, *b = p[2].first, *c = p[3].first; \
-        for (int r = 0; r < rows; r++, to += p[0].pitch, a += p[1].pitch, b += p[2].pitch, c += p[3].pitch) { \
+        for (int r = 0; r < rows; r++) { \
             (void)a, (void)b, (void)c; \
             __VA_ARGS__ \
+            to += p[0].pitch, a += p[1].pitch, b += p[2].pitch, c += p[3].pitch; \
         } \
         return; \
     }
