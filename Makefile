@@ -42,20 +42,30 @@ all: build/cnnc
 # linked for that without them.
 COMPILER_OBJECTS := $(filter-out build/compiler/main.o,$(filter build/compiler/%,$(OBJECTS)))
 ifeq ($(shell uname -m),x86_64)
-LEAVES := $(patsubst %,build/leaves/%.o,x86-64-v2 x86-64-v3 x86-64-v4)
+LEVELS := x86-64-v2 x86-64-v3 x86-64-v4
+FAMILY := $(LEVELS:%=build/leaves/%.o)
+LEAVES := $(FAMILY) $(LEVELS:%=build/leaves/strips-%.o)
 endif
 
 build/family: $(COMPILER_OBJECTS) build/runtime/leaves/family.o
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBRARY_LIBS) -lm
 
-.SECONDARY: $(LEAVES:.o=.c)
+.SECONDARY: $(FAMILY:.o=.c)
+# A file that is printed as before keeps its date: compiling it takes a while.
 build/leaves/%.c: build/family
 	@mkdir -p $(@D)
-	@build/family $* >$@
+	@build/family $* >$@.new && if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
 
 build/leaves/%.o: build/leaves/%.c
 	@echo "  cc    $<"
 	@$(CC) -std=gnu11 -O2 -Wall -Wextra -Werror $$(build/family --flags $*) -c -o $@ $<
+
+# Strips are a file like any other, compiled for each level.
+build/leaves/strips-%.o: runtime/leaves/strips.c runtime/leaves/functions.h compiler/target.c compiler/print/print.h \
+    | build/family
+	@echo "  cc    $< ($*)"
+	@$(CC) $(LANGUAGE) -O3 -fno-math-errno -fno-trapping-math -fno-strict-aliasing -Wno-missing-field-initializers \
+	    $$(build/family --flags $*) -DSTRIPS=cnnc_$(subst -,_,$*)_strips $(CPPFLAGS) -c -o $@ $<
 
 build/cnnc: $(OBJECTS) $(LEAVES)
 	@echo "  link  $@"

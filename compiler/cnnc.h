@@ -40,6 +40,7 @@ typedef struct Storage Storage;
 typedef struct Layout Layout;
 typedef struct Target Target;
 typedef struct Leaf Leaf;
+typedef struct Strip Strip;
 typedef struct Function Function;
 typedef struct Program Program;
 

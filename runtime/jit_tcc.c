@@ -26,7 +26,15 @@ static unsigned long long double_to_unsigned(double x) { return (unsigned long l
 static float unsigned_to_float(unsigned long long x) { return (float)x; }
 static double unsigned_to_double(unsigned long long x) { return (double)x; }
 
-static bool add_symbols(TCCState *s, const HostLeaf *leaf)
+static bool add_leaves(TCCState *s, const HostLeaf *leaf)
+{
+    for (; leaf && leaf->name; leaf++)
+        if (tcc_add_symbol(s, leaf->name, leaf->address) < 0)
+            return false;
+    return true;
+}
+
+static bool add_symbols(TCCState *s, const Program *p)
 {
 #define HOST(function) { #function, (const void *)(uintptr_t)function }
 #define HELPER(name, function) { name, (const void *)(uintptr_t)function }
@@ -41,10 +49,8 @@ static bool add_symbols(TCCState *s, const HostLeaf *leaf)
     for (size_t i = 0; i < sizeof host / sizeof *host; i++)
         if (tcc_add_symbol(s, host[i].name, host[i].address) < 0)
             return false;
-    for (; leaf && leaf->name; leaf++)
-        if (tcc_add_symbol(s, leaf->name, leaf->address) < 0)
-            return false;
-    return true;
+    return add_leaves(s, host_leaves(p->forward->target)) &&
+           add_leaves(s, host_strips(target_level(p->options.target)));
 }
 
 /* What libtcc has to say.  The first error counts, the others follow from it; a
@@ -95,7 +101,7 @@ static void release_state(Tcc *t) { (void)t; }
 
 #endif
 
-static bool build(Tcc *t, const char *source, const HostLeaf *leaves)
+static bool build(Tcc *t, const char *source, const Program *p)
 {
     t->state = tcc_new();
     if (!t->state)
@@ -104,7 +110,7 @@ static bool build(Tcc *t, const char *source, const HostLeaf *leaves)
     tcc_set_options(t->state, "-nostdlib");      /* a string that it does not know makes it call exit() */
     return tcc_set_output_type(t->state, TCC_OUTPUT_MEMORY) >= 0
         && tcc_compile_string(t->state, source) >= 0
-        && add_symbols(t->state, leaves)
+        && add_symbols(t->state, p)
         && place(t);
 }
 
@@ -138,7 +144,7 @@ void jit_tcc_open(Code *code)
 
     double start = milliseconds();
     pthread_mutex_lock(&compiling);
-    bool done = build(t, source, host_leaves(p->forward->target));
+    bool done = build(t, source, p);
     pthread_mutex_unlock(&compiling);
     code->compile_ms = milliseconds() - start;
     if (!done) {

@@ -176,6 +176,7 @@ Code *code_new(Program *p);
 /* leaves.c: the leaves of a target in this program, a name of NULL ends them; NULL: none. */
 typedef struct HostLeaf { const char *name; const void *address; } HostLeaf;
 const HostLeaf *host_leaves(const Target *target);
+const HostLeaf *host_strips(const Target *target);
 
 /* Backends, called by code_open alone. */
 void jit_tcc_open(Code *code);

@@ -68,6 +68,7 @@ struct Nest {
     int lane;                 /* the axis along which vectors lie (lanes.c), -1: none */
     int valid;                /* of the last vector along it, so many lanes exist */
     Loop *loops;              /* set by schedule */
+    Loop *strips;             /* the same for code whose inner loops the host runs, or NULL */
     int tile, vectors;        /* of its leaves; 0: it has none */
     int shared;               /* the axis whose loops threads divide, -1: one thread runs it all */
     const char *schedule;     /* the same, for people */
@@ -186,7 +187,7 @@ void lanes_choose(Function *f, Kernel *kernel, Nest *nest);
  * to the smallest high (schedule.c shows why this rounding is right). */
 typedef struct Bound { Affine value; int divisor; } Bound;
 
-typedef enum LoopKind { LOOP_FOR, LOOP_INIT, LOOP_UPDATE, LOOP_STORE, LOOP_LEAF } LoopKind;
+typedef enum LoopKind { LOOP_FOR, LOOP_INIT, LOOP_UPDATE, LOOP_STORE, LOOP_LEAF, LOOP_STRIP } LoopKind;
 
 /* The innermost part of a vectorised reduction: `tile` times `vectors` accumulators
  * of a vector each, filled over four loops (outer first),
@@ -234,6 +235,18 @@ struct Leaf {
 /* Whether b gives numbers that meet all lanes of a: tiles then share a's vectors. */
 bool leaf_shares(const Leaf *leaf);          /* tile.c */
 
+/* Loops that the host runs: outer ones, then those of the reduction, then the strip's rows
+ * and its run. */
+enum { STRIP = 512 };         /* elements of a strip, at most */
+struct Strip {
+    Loop *loop[MAX_AXES];     /* FOR, without a body; clipped ones by what stands outside */
+    int loops, outer;
+    int row, run;             /* axes; row -1: there is only one */
+    bool across;              /* row and run are reduced, the strip is folded */
+    Expr *term, *tag;         /* as the nest's; NULL: no reduction */
+    Store store;
+};
+
 /* A statement.  Unrolled and tiled axis values are already in the expressions. */
 struct Loop {
     LoopKind kind;
@@ -250,6 +263,7 @@ struct Loop {
     Store store;
     /* LEAF */
     Leaf *leaf;
+    Strip *strip;             /* STRIP */
     Loop *clip[LEAF_LOOPS];   /* bounds of its clipped loops (FOR, without a body), or NULL */
 };
 

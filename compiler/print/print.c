@@ -203,7 +203,7 @@ static const char *kernels(File *file, const Function *f, Signature kind)
     const Program *p = file->p;
     bool team = function_shared(f) && !print_ticks(kind), alone = false;
     Text calls = {.c = p->c};
-    const Share *share = print_shares(p->c, file->leaves.hosted, p->prefix, f);
+    const Share *share = print_shares(p->c, &file->leaves, p->prefix, f);
     for (int k = 0; k < f->kernels; k++) {
         const char *name = kernel(file, f, f->kernel[k], &share[k]);
         bool shared = kernel_shared(f->kernel[k]);
@@ -265,7 +265,7 @@ static void backward(File *file)
     signature(file, p, "backward", BACKWARD, team);
     if (team)
         text_add(file->t, "    if (team->thread == 0) {\n");
-    print_clear(file->t, p);
+    print_clear(file->t, p, file->leaves.strips);
     if (team)
         print_named(file->t, p, "    }\n    @_meet(team);\n");
     Text t = {.c = p->c};
@@ -319,8 +319,7 @@ static void jit_head(Text *t)
              "typedef unsigned long size_t;\n#define offsetof(type, field) ((size_t)&((type *)0)->field)\n"
              "#define CNNC_RESTRICT\n#define INFINITY (1.0f / 0.0f)\n"
              "float expf(float), logf(float), tanhf(float), sqrtf(float);\n"
-             "double pow(double, double), sqrt(double);\n"
-             "void *memcpy(void *, const void *, size_t);\n\n");
+             "double pow(double, double), sqrt(double);\n\n");
 }
 
 static bool any_seeded(const Program *p)
@@ -358,7 +357,8 @@ const char *print_source(Program *p, const char *header_name, PrintKind kind)
 {
     bool jit = kind != PRINT_FILE, hosted = kind == PRINT_HOSTED;
     Text t = {.c = p->c};
-    File file = {.p = p, .t = &t, .leaves = {.hosted = hosted}};
+    bool strips = hosted && target_level(p->options.target)->lanes > 1;
+    File file = {.p = p, .t = &t, .leaves = {.hosted = hosted, .strips = strips}};
     if (jit) {
         jit_head(&t);
         print_params_struct(&t, p);
@@ -369,6 +369,8 @@ const char *print_source(Program *p, const char *header_name, PrintKind kind)
         print_leaf_types(&t, p->prefix, p->forward->target->lanes, !hosted, false);
         print_leaf_macro(&t, p->prefix, hosted);
     }
+    if (strips)
+        print_strip_types(&t);
     if (program_shared(p))
         print_team_types(&t, p, kind);
     random_functions(&t, p);
@@ -385,7 +387,7 @@ const char *print_source(Program *p, const char *header_name, PrintKind kind)
         backward(&file);
         if (jit && p->options.profile)
             function(&file, p->backward, "profile", PROFILE_BACKWARD);
-        print_training(&t, p);
+        print_training(&t, p, strips);
     }
     if (jit)
         print_jit_entries(&t, p, hosted);

@@ -19,7 +19,10 @@ typedef struct BoundName { const Loop *loop; const char *from, *to; int depth; }
 
 /* The leaf functions of a file: one a geometry, in order of first use. */
 typedef struct LeafText { const Leaf *leaf; const char *text, *name; } LeafText;
-typedef struct Leaves { bool hosted; LeafText *leaf; int leaves; } Leaves;
+typedef struct Leaves {
+    bool hosted, strips;      /* the host has their bodies; it runs loops over elements */
+    LeafText *leaf; int leaves;
+} Leaves;
 
 typedef struct Printer {
     Context *c;
@@ -98,13 +101,42 @@ typedef struct Share {
     const char *text;         /* of a kernel of pack that shares; elsewhere NULL: print_kernel's */
     const char **number;  int numbers;           /* the last arguments of a call of it */
 } Share;
-Share *print_shares(Context *c, bool hosted, const char *prefix, const Function *f);      /* of all kernels */
+/* Of all kernels; like: the file's leaves. */
+Share *print_shares(Context *c, const Leaves *like, const char *prefix, const Function *f);
 
 bool kernel_shared(const Kernel *k);             /* a team of threads divides it */
 
 /* print_call.c: one leaf; a loop of leaves as one call of the host, if it can be. */
 void print_leaf_call(Printer *p, const Loop *l);
 bool print_leaf_row(Printer *p, const Loop *l);
+
+/* print_strip.c: loops that the host runs.  The host's program: steps on operands and, from
+ * STRIP_SLOT on, on slots of `length` floats; pitches of each operand along the loops (outer,
+ * reducing, rows, run).  Steps up to `begin` come before a reduction, up to `taps` in every
+ * pass of it, up to `end` behind it.  The text that the host gets has the same types. */
+#define STRIP_TYPES \
+    typedef struct cnnc_step { int fn, form, to, a, b, c; } cnnc_step; \
+    typedef struct cnnc_strip { \
+        int operands, outer, reduce, across, length, begin, taps, end; \
+        const int *pitch; \
+        const cnnc_step *step; \
+    } cnnc_strip;
+STRIP_TYPES
+#define STRIP_FUNCTIONS(F) \
+    F(MOVE) F(COUNT) F(TAG) F(SUM) F(LARGEST) F(ADD) F(SUB) F(MUL) F(DIV) F(MIN) F(MAX) F(NEG) \
+    F(EXP) F(LOG) F(TANH) F(SQRT) F(LT) F(LE) F(EQ) F(AND) F(SELECT) F(TO_FLOAT) F(RANDOM) F(MULADD) \
+    F(INT_ADD) F(INT_SUB) F(INT_MUL) F(INT_MIN) F(INT_MAX) F(INT_LT) F(INT_LE) F(INT_EQ) F(INT_NEG)
+#define STRIP_NUMBER(name) STRIP_##name,
+enum { STRIP_FUNCTIONS(STRIP_NUMBER) STRIP_NONE };
+enum {
+    STRIP_OPERANDS = 48, STRIP_SLOTS = 16, STRIP_STEPS = 96,       /* at most */
+    STRIP_SLOT = 64,
+    STRIP_FLOATS = STRIP_SLOTS / 2 * STRIP,      /* of all slots: strips are shorter where there are many */
+    STRIP_VECTOR = 8          /* form: the step is done for all elements; 1, 2, 4: a, b, c are vectors */
+};
+void print_strip_types(Text *t);
+bool print_strips_fit(Printer *p, const Loop *l);        /* into the host's limits */
+void print_strip(Printer *p, const Strip *strip);
 
 /* print_leaf.c: leaves.  hosted: their bodies are in the host. */
 void print_leaf_types(Text *t, const char *prefix, int lanes, bool bodies, bool host);
@@ -127,8 +159,9 @@ void print_pack(Text *t, const Program *p, const char *calls, const char *weight
 
 /* print_train.c: what training does to them. */
 void print_fields(Text *t, const Program *p);    /* table of fields, and access by number */
-void print_clear(Text *t, const Program *p);     /* statements: grad = 0 */
-void print_training(Text *t, const Program *p);  /* unpack, optimisers */
+/* strips: the host runs the loops. */
+void print_clear(Text *t, const Program *p, bool strips);        /* statements: grad = 0 */
+void print_training(Text *t, const Program *p, bool strips);     /* unpack, optimisers */
 
 /* print_team.c: threads that share the work of a call. */
 bool program_shared(const Program *p);

@@ -12,33 +12,12 @@
 
 static void print_block(Printer *p, bool *known, int axis, const Loop *body);
 
-/* A loop that copies elements side by side, as one call: libtcc has no vectors. */
-static bool print_copy(Printer *p, const Loop *l)
-{
-    const Loop *store = l->body;
-    if (!p->file->hosted || p->f->packs || l->axis == p->nest->shared || l->lows || l->highs ||
-        l->step != 1 || !store || store->next || store->kind != LOOP_STORE || store->store.accumulate ||
-        store->store.value->kind != X_LOAD)
-        return false;
-    const Expr *from = store->store.value;
-    if (store->store.address.coef[l->axis] != 1 || from->affine.coef[l->axis] != 1)
-        return false;
-    Affine to = store->store.address, at = from->affine;
-    to.constant += l->begin, to.coef[l->axis] = 0;
-    at.constant += l->begin, at.coef[l->axis] = 0;
-    printer_line(p, "memcpy(%s + (%s), %s + (%s), %d * sizeof(float));",
-                 printer_argument(p, store->store.node->storage), print_affine(p, &to, to.constant),
-                 printer_argument(p, from->load.node->storage), print_affine(p, &at, at.constant),
-                 l->end - l->begin);
-    return true;
-}
-
 /* A loop that runs once is a block, and not even that where nothing else stands. */
 static void print_for(Printer *p, bool *known, const Loop *l, bool alone)
 {
     const char *v = p->axis[l->axis];
     bool shared = l->axis == p->nest->shared;
-    if (l->end <= l->begin || print_copy(p, l) || print_leaf_row(p, l))      /* clipped away; or done */
+    if (l->end <= l->begin || print_leaf_row(p, l))      /* clipped away; or done */
         return;
     if (printer_runs_once(l) && alone && !shared) {
         print_block(p, known, -1, l->body);
@@ -160,6 +139,8 @@ static void print_statements(Printer *p, bool *known, const Loop *l)
             unborn &= ~(1u << l->acc);
         } else if (l->kind == LOOP_LEAF) {
             print_leaf_call(p, l);
+        } else if (l->kind == LOOP_STRIP) {
+            print_strip(p, l->strip);
         } else {
             print_store(p, l);
         }
@@ -184,7 +165,8 @@ static void print_nest(Printer *p, Nest *nest)
     p->nest = nest;
     p->values = 0;
     printer_name_axes(p);
-    const Loop *l = nest->loops;
+    bool strips = p->file->strips && nest->strips && print_strips_fit(p, nest->strips);
+    const Loop *l = strips ? nest->strips : nest->loops;
     bool looped = l && l->kind == LOOP_FOR && !l->lows && !l->highs && !printer_runs_once(l);
     bool alone = nest->shared < 0 && kernel_shared(p->kernel);
     bool bare = alone || (!looped && p->kernel->nests > 1);
@@ -192,7 +174,7 @@ static void print_nest(Printer *p, Nest *nest)
         printer_line(p, alone ? "if (team->thread == 0) {" : "{");
         p->depth++;
     }
-    print_block(p, known, -1, nest->loops);
+    print_block(p, known, -1, l);
     if (bare) {
         p->depth--;
         printer_line(p, "}");
@@ -211,18 +193,34 @@ static void print_zero_loop(Printer *p, const char *name, int n)
         printer_line(p, "for (int %s = 0; %s < %d; %s++)", name, name, n, name);
 }
 
+/* The same by the host: every thread's part of `rows` rows of n zeros. */
+static void print_zero_call(Printer *p, const char *name, int rows, int pitch, int n)
+{
+    bool team = kernel_shared(p->kernel);
+    const char *from = team ? format(p->c, "%s_part(team, %d, 0)", p->prefix, rows) : "0";
+    const char *to = team ? format(p->c, "%s_part(team, %d, 1)", p->prefix, rows) : format(p->c, "%d", rows);
+    const char *start = !team ? name : pitch == 1 ? format(p->c, "%s + %s", name, from)
+                      : format(p->c, "%s + %d * %s", name, pitch, from);
+    const char *count = team ? format(p->c, "%s - %s", to, from) : to;
+    if (pitch == 1)
+        printer_line(p, "cnnc_zeros(%s, 1, 0, %s);", start, count);
+    else
+        printer_line(p, "cnnc_zeros(%s, %s, %d, %d);", start, count, pitch, n);
+}
+
 /* The zeros between the rows, or of lanes that nothing writes, once for every birth
  * of the buffer. */
 static void print_zeros(Printer *p, const Storage *s)
 {
     const Layout *l = &s->layout;
     const char *name = printer_argument(p, s);
-    if (s->clear) {
+    bool gaps = !s->clear && l->gap && !FAULT(p->c, FAULT_GAP_NOT_CLEARED);
+    if (p->file->strips && (s->clear || gaps)) {
+        print_zero_call(p, name, gaps ? l->rows + 1 : l->elements, gaps ? l->pitch : 1, gaps ? l->gap : 1);
+    } else if (s->clear) {
         print_zero_loop(p, "i", l->elements);
         printer_line(p, "    %s[i] = 0;", name);
-        if (kernel_shared(p->kernel))            /* the nests write into what is cleared */
-            printer_line(p, "%s_meet(team);", p->prefix);
-    } else if (l->gap && !FAULT(p->c, FAULT_GAP_NOT_CLEARED)) {
+    } else if (gaps) {
         print_zero_loop(p, "row", l->rows + 1);
         if (l->gap == 1) {
             printer_line(p, "    %s[row * %d] = 0;", name, l->pitch);
@@ -231,6 +229,8 @@ static void print_zeros(Printer *p, const Storage *s)
             printer_line(p, "        %s[row * %d + i] = 0;", name, l->pitch);
         }
     }
+    if (s->clear && kernel_shared(p->kernel))    /* the nests write into what is cleared */
+        printer_line(p, "%s_meet(team);", p->prefix);
 }
 
 static bool expr_seeded(const Expr *e)

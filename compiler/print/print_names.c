@@ -315,6 +315,8 @@ void printer_declare_bounds(Printer *p, const bool *known, const Loop *l)
         for (int i = 0; l->kind == LOOP_LEAF && i < LEAF_LOOPS; i++)
             if (l->clip[i])
                 printer_declare_bounds(p, known, l->clip[i]);
+        for (int i = 0; l->kind == LOOP_STRIP && i < l->strip->loops; i++)
+            printer_declare_bounds(p, known, l->strip->loop[i]);
         if (l->kind != LOOP_FOR)
             continue;
         if (bounds_settled(known, l) && !printer_bound(p, l))

@@ -104,13 +104,14 @@ static void merge(Context *c, const Group *g, const char *text, Share *share)
     }
 }
 
-Share *print_shares(Context *c, bool hosted, const char *prefix, const Function *f)
+Share *print_shares(Context *c, const Leaves *like, const char *prefix, const Function *f)
 {
     Share *share = NEW_ARRAY(c, Share, f->kernels);
     Words *words = NEW_ARRAY(c, Words, f->kernels);
     const char **text = NEW_ARRAY(c, const char *, f->kernels);
     int *first = NEW_ARRAY(c, int, f->kernels);
-    Leaves trial = {.hosted = hosted};           /* the file's are numbered when it is printed */
+    /* The file's leaves are numbered when it is printed. */
+    Leaves trial = {.hosted = like->hosted, .strips = like->strips};
     for (int k = 0; k < f->kernels; k++) {
         text[k] = print_kernel(&trial, c, prefix, f, f->kernel[k], true);
         words[k] = split(c, text[k]);

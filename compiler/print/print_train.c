@@ -24,9 +24,13 @@ void print_fields(Text *t, const Program *p)
                 "    return (const float *)(const void *)((const char *)params + @_field[k].offset);\n}\n");
 }
 
-void print_clear(Text *t, const Program *p)
+void print_clear(Text *t, const Program *p, bool strips)
 {
-    if (p->fields)
+    if (p->fields && strips)
+        print_named(t, p,
+                    "    for (int k = 0; k < %d; k++)\n"
+                    "        cnnc_zeros(@_at(grad, k), 1, 0, @_field[k].count);\n", p->fields);
+    else if (p->fields)
         print_named(t, p,
                     "    for (int k = 0; k < %d; k++)\n"
                     "        for (int i = 0; i < @_field[k].count; i++)\n"
@@ -47,8 +51,8 @@ static void unpack(Text *t, const Program *p)
 
 /* The loop over the elements of all fields that optimisers change.  states: a template
  * that declares what the optimiser remembers of field k; body: its statements, which
- * know param, d (the gradient with its decay) and i. */
-static void optimiser(Text *t, const Program *p, const char *states, const char *body)
+ * know param, d (the gradient with its decay) and i; or host: what has the host do it. */
+static void optimiser(Text *t, const Program *p, const char *states, const char *body, const char *host)
 {
     print_named(t, p,
                 "    for (int k = 0; k < %d; k++) {\n"
@@ -57,13 +61,17 @@ static void optimiser(Text *t, const Program *p, const char *states, const char 
                 "        float *const param = @_at(params, k);\n"
                 "        const float *const g = @_read(grad, k);\n", p->fields);
     print_prefixed(t, p->prefix, states);
+    if (host) {
+        print_prefixed(t, p->prefix, format(p->c, "        %s\n    }\n}\n", host));
+        return;
+    }
     print_named(t, p,
                 "        for (int i = 0; i < @_field[k].count; i++) {\n"
                 "            const float d = g[i] + weight_decay * param[i];\n"
                 "%s        }\n    }\n}\n", body);
 }
 
-static void sgd(Text *t, const Program *p)
+static void sgd(Text *t, const Program *p, bool strips)
 {
     print_named(t, p,
                 "\nvoid @_sgd(@_params *params, const @_params *grad, @_params *velocity,\n"
@@ -76,12 +84,13 @@ static void sgd(Text *t, const Program *p)
     }
     const char *velocity = FAULT(p->c, FAULT_MOMENTUM) ? "d" : "momentum * v[i] + d";
     optimiser(t, p, "        float *const v = @_at(velocity, k);\n",
-              format(p->c, "            v[i] = %s;\n            param[i] -= lr * v[i];\n", velocity));
+              format(p->c, "            v[i] = %s;\n            param[i] -= lr * v[i];\n", velocity),
+              strips ? "cnnc_host_sgd(param, g, v, @_field[k].count, lr, momentum, weight_decay);" : NULL);
 }
 
 /* Kingma and Ba, Adam, ICLR 2015, algorithm 1, with the corrections folded into the
  * step size and the root as PyTorch does. */
-static void adam(Text *t, const Program *p)
+static void adam(Text *t, const Program *p, bool strips)
 {
     print_named(t, p,
                 "\nvoid @_adam(@_params *params, const @_params *grad, @_params *m, @_params *v, int step,\n"
@@ -95,15 +104,18 @@ static void adam(Text *t, const Program *p)
     text_add(t,
              "    const float step_size = (float)((double)lr / (1.0 - pow((double)beta1, (double)step)));\n"
              "    const float root = (float)sqrt(1.0 - pow((double)beta2, (double)step));\n");
+    if (strips)
+        text_add(t, "    const float rate[] = {step_size, root, beta1, beta2, eps, weight_decay};\n");
     optimiser(t, p, "        float *const mean = @_at(m, k), *const square = @_at(v, k);\n",
               "            mean[i] = beta1 * mean[i] + (1.0f - beta1) * d;\n"
               "            square[i] = beta2 * square[i] + (1.0f - beta2) * d * d;\n"
-              "            param[i] -= step_size * mean[i] / (sqrtf(square[i]) / root + eps);\n");
+              "            param[i] -= step_size * mean[i] / (sqrtf(square[i]) / root + eps);\n",
+              strips ? "cnnc_host_adam(param, g, mean, square, @_field[k].count, rate);" : NULL);
 }
 
-void print_training(Text *t, const Program *p)
+void print_training(Text *t, const Program *p, bool strips)
 {
     unpack(t, p);
-    sgd(t, p);
-    adam(t, p);
+    sgd(t, p, strips);
+    adam(t, p, strips);
 }

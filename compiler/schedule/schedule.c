@@ -136,7 +136,7 @@ Affine placed(const Schedule *s, Affine a)
     return a;
 }
 
-static Expr *placed_expr(const Schedule *s, const Expr *e, int acc)
+Expr *placed_expr(const Schedule *s, const Expr *e, int acc)
 {
     if (!e)
         return NULL;
@@ -309,6 +309,12 @@ static void build_tile(Schedule *s, Loop ***tail, int tile)
     }
 }
 
+void build_element(Schedule *s, Loop ***tail)
+{
+    choose_unroll(s);
+    build_tile(s, tail, 1);
+}
+
 /* The tile axis from begin to end by tiles, the rest as one smaller tile. */
 static void build_segment(Schedule *s, Loop ***tail, int begin, int end, int tile)
 {
@@ -472,6 +478,8 @@ static void schedule_nest(Function *f, Kernel *kernel, int at, const LeafShape *
     choose_unroll(&s);
     nest->schedule = describe(&s);
     finish(f, &s);
+    if (!f->packs)
+        nest->strips = strips_build(&s);
 }
 
 static const LeafShape *find_shape(const Function *f, const Kernel *k)

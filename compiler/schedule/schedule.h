@@ -49,6 +49,7 @@ bool in_force(const Schedule *s, const Clip *clip);      /* between the peeled e
 /* schedule.c */
 void choose_peel(Schedule *s);
 Affine placed(const Schedule *s, Affine a);              /* with the constants of unrolled axes */
+Expr *placed_expr(const Schedule *s, const Expr *e, int acc);
 Loop *append(Schedule *s, Loop ***tail, LoopKind kind);
 /* A loop over an axis, clipped where it must be. */
 Loop *append_for(Schedule *s, Loop ***tail, int axis, int begin, int end, int step);
@@ -56,11 +57,16 @@ Loop *append_for(Schedule *s, Loop ***tail, int axis, int begin, int end, int st
  * place for its body. */
 Loop **open_loop(Schedule *s, Loop ***tail, int axis, int begin, int end, int step);
 void close_loop(Schedule *s, int axis);
+/* One element where all parallel axes have values. */
+void build_element(Schedule *s, Loop ***tail);
 
 /* tile.c: nests with lanes.  False: no leaf does what the nest wants. */
 bool tile_fits(Schedule *s);
 void tile_build(Schedule *s, Loop ***tail);
 const char *tile_describe(const Schedule *s);
+
+/* strip.c: the nest's loops for the host; NULL: those of the text are as good. */
+Loop *strips_build(Schedule *s);
 
 /* share.c: the axis whose loops a team of threads divides, for a nest of at least so many
  * operations (0: as many as are worth it); -1: none. */
