@@ -218,6 +218,7 @@ struct Leaf {
      * cache, and where they begin: read for the first time, weights are cold. */
     int ahead_lines;
     Operand ahead;
+    bool next_tile;           /* such a pass draws in what the next tile reads of operand b */
     /* Of the host, which has members apart for what is common; 0: anything.  Along the tile
      * the operand that moves advances by so many elements, and in the innermost loop every
      * vector by one and every number by one; that loop runs so often. */

@@ -56,12 +56,12 @@ void print_leaf_types(Text *t, const char *prefix, int lanes, bool bodies, bool 
               "/* How a leaf walks: loops n0 .. n3 (n1 and n2 come with the call; in the last pass of\n"
               " * n0, last replaces n3); steps of its operands a, b along the loops, along the tile\n"
               " * (t) and from vector to vector (k); likewise of the addends c and d and the result y,\n"
-              " * whose lanes lie `spread` apart; what happens to the sum. */\n"
+              " * whose lanes lie `spread` apart; what happens to the sum; what to draw into the cache. */\n"
               "typedef struct @_leaf {\n"
               "    float scale, low, high;\n"
               "    int n0, n3, last, a0, a1, a2, a3, b0, b1, b2, b3;\n"
               "    int at, ak, bt, bk, ct, ck, dt, dk, yt, yk;\n"
-              "    int c_vector, d_vector, valid, spread, ahead_lines;\n"
+              "    int c_vector, d_vector, valid, spread, ahead_lines, next_tile;\n"
               "} @_leaf;\n");
     if (host || !bodies)
         print_prefixed(t, prefix,
@@ -71,6 +71,9 @@ void print_leaf_types(Text *t, const char *prefix, int lanes, bool bodies, bool 
     if (!bodies)
         return;
     print_prefixed(t, prefix, format(c,
+              "\n/* Numbers kept for a later pass would take the registers of the sums. */\n"
+              "#if defined __GNUC__ && !defined __clang__\n"
+              "#pragma GCC optimize (\"no-predictive-commoning\")\n#endif\n"
               "\nenum { @_lanes = %d };\n"
               "typedef float @_vec __attribute__((vector_size(%d), aligned(4), may_alias));\n\n",
               lanes, lanes * 4));
@@ -243,6 +246,11 @@ void print_leaf_body(Text *out, const char *prefix, const Leaf *leaf, bool is_st
         text_add(t,
                  "                for (int line = 0; line < g->ahead_lines; line++, ahead += 16)\n"
                  "                    __builtin_prefetch(ahead);\n");
+    if (leaf_shares(leaf) && leaf->tile > 1)
+        text_add(t, "                if (g->next_tile) {\n#pragma GCC unroll %1$d\n"
+                    "                    for (int i = %1$d; i < %2$d; i++)\n"
+                    "                        __builtin_prefetch(q + i * g->bt);\n"
+                    "                }\n", leaf->tile, 2 * leaf->tile);
     if (leaf->taps)                              /* neighbours in the tile share what they load */
         text_add(t, "#pragma GCC unroll %d\n                for (int i3 = 0; i3 < %d; i3++) {\n", leaf->taps,
                  leaf->taps);
@@ -289,7 +297,7 @@ const char *print_leaf_geometry(Context *c, const Leaf *l)
                               b->step[0], b->step[1], b->step[2], b->step[3]}, 11);
     numbers(&t, (const int[]){a->t, a->k, b->t, b->k, l->bias.t, l->bias.k, l->add.t, l->add.k,
                               l->y.t, l->y.k}, 10);
-    numbers(&t, (const int[]){l->bias.vector, l->add.vector, l->valid, l->y.spread, l->ahead_lines}, 5);
+    numbers(&t, (const int[]){l->bias.vector, l->add.vector, l->valid, l->y.spread, l->ahead_lines, l->next_tile}, 6);
     return format(c, "%s, %s, %s, %s, %s, %s, %s, %s, %s, %s,\n    %s", print_leaf_member(c, l),
                   b->node ? "b" : "0", l->bias.node ? "c" : "0", l->add.node ? "d" : "0",
                   l->ahead.node ? "ahead" : "0",

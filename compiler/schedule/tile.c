@@ -237,6 +237,17 @@ static void look_ahead(Schedule *s, Leaf *leaf)
     leaf->ahead.address = placed(s, leaf->ahead.address);
 }
 
+/* Where blocks of numbers are all that is reduced, a tile reads each once, one here, one
+ * there: no processor guesses the next tile's. */
+static bool draws_next(const Schedule *s, const Leaf *leaf)
+{
+    if (!leaf_shares(leaf) || leaf->tile < 2 || leaf->b.t < LINE / 2 || s->axes != s->parallel + 2 ||
+        s->nest->axis[s->tile_axis].extent <= 2 * leaf->tile)
+        return false;
+    const Axis *lanes = &s->nest->axis[s->order[s->axes - 1]];
+    return lanes->lanes && lanes->outer == s->order[s->parallel];
+}
+
 /* -- building -- */
 
 static void append_leaf(Schedule *s, Loop ***tail, int tile, int vectors, bool last)
@@ -269,6 +280,7 @@ static void append_leaf(Schedule *s, Loop ***tail, int tile, int vectors, bool l
         if (s->loop_axis[i] >= 0)
             s->fixed[s->loop_axis[i]] = false;
     look_ahead(s, leaf);
+    leaf->next_tile = draws_next(s, leaf);
 }
 
 static void build_axes(Schedule *s, Loop ***tail, int depth, int tile, int vectors, bool last);
