@@ -196,7 +196,14 @@ typedef enum LoopKind { LOOP_FOR, LOOP_INIT, LOOP_UPDATE, LOOP_STORE, LOOP_LEAF 
  * lanes apart.  The second and third loop may be clipped: how often they
  * run is an argument of the call. */
 typedef enum LeafKind { LEAF_FMA, LEAF_SUM, LEAF_MAX } LeafKind;
-enum { LEAF_LOOPS = 4, LEAF_SPREAD = 2 };        /* spread: of lanes of operand a, at most */
+enum {
+    LEAF_LOOPS = 4,
+    LEAF_SPREAD = 2,              /* of lanes of operand a, at most */
+    LEAF_WINDOW = 3,              /* height and width of windows that are written out */
+    LEAF_WINDOW_REGISTERS = 32,   /* which keep their weights in registers ... */
+    LEAF_WINDOW_ROWS = 2,         /* ... beside so many rows ... */
+    LEAF_WINDOW_TILE = 9          /* ... of so many */
+};
 
 typedef struct Operand {
     const Node *node;         /* NULL: not there */
@@ -223,6 +230,10 @@ struct Leaf {
      * the operand that moves advances by so many elements, and in the innermost loop every
      * vector by one and every number by one; that loop runs so often. */
     int stride, taps;
+    /* Of products of vectors: the window's height and width, where all its taps are written out
+     * and the vectors are rows of the result that share what they read.  The call then gives the
+     * first and the end of those rows of operand a that exist. */
+    int window;
 };
 
 /* Whether b gives numbers that meet all lanes of a: tiles then share a's vectors. */

@@ -59,15 +59,28 @@ static const char *loop_count(Printer *p, const Loop *l, int i)
     return strcmp(b->from, "0") ? format(p->c, "%s - %s", b->to, b->from) : b->to;
 }
 
+/* The rows of its operand that a window meets: the first (0) or the end (1). */
+static const char *window_row(Printer *p, const Loop *l, int end)
+{
+    const Leaf *leaf = l->leaf;
+    const Loop *clip = l->clip[LEAF_LOOPS - 2];
+    if (clip && (clip->lows || clip->highs))
+        return end ? printer_bound(p, clip)->to : printer_bound(p, clip)->from;
+    int rows = leaf->window + (leaf->vectors - 1) * leaf->stride / leaf->lanes;
+    return format(p->c, "%d", clip ? end ? clip->end : clip->begin : end * rows);
+}
+
 static void print_call(Printer *p, const Loop *l, const Loop *row, const char *times)
 {
     const Leaf *leaf = l->leaf;
+    const char *n1 = leaf->window ? window_row(p, l, 0) : loop_count(p, l, 1);
+    const char *n2 = leaf->window ? window_row(p, l, 1) : loop_count(p, l, 2);
     const char *more = !p->file->hosted ? "" : row ? format(p->c, ", %s, &by", times) : ", 1, 0";
     printer_line(p, "%s(%s, %s, %s, %s, %s, %s, %s, %s%s);", leaf_name(p, leaf),
                  operand_start(p, l, &leaf->y, row), operand_start(p, l, &leaf->a, row),
                  operand_start(p, l, &leaf->b, row), operand_start(p, l, &leaf->bias, row),
                  operand_start(p, l, &leaf->add, row), operand_start(p, l, &leaf->ahead, row),
-                 loop_count(p, l, 1), loop_count(p, l, 2), more);
+                 n1, n2, more);
 }
 
 void print_leaf_call(Printer *p, const Loop *l)

@@ -34,18 +34,20 @@ void print_leaf_macro(Text *t, const char *prefix, bool hosted)
               hosted ? "cnnc" : prefix, hosted ? ", times, by" : ""));
 }
 
-/* Lane by lane the larger or smaller, b where a is not a number.  gcc finds the processor's
- * instruction for the loop, but looks long: that is for the host's build alone. */
-static void print_choice(Text *t, const char *prefix, int lanes, const char *name, char than, bool host)
+/* Lane by lane the larger or smaller, b where a is not a number: one instruction of the
+ * processor, which gcc would find for a loop too, but looks long. */
+static void print_choice(Text *t, const char *prefix, int lanes, const char *name, char than)
 {
-    const char *loop = "    @_vec to;\n    for (int i = 0; i < @_lanes; i++)\n"
-                       "        to[i] = a[i] %c b[i] ? a[i] : b[i];\n    return to;\n";
-    const char *mask = "    typedef int mask __attribute__((vector_size(%2$d)));\n"
-                       "    const mask a_wins = a %1$c b;\n"
-                       "    return (@_vec)((a_wins & (mask)a) | (~a_wins & (mask)b));\n";
-    print_prefixed(t, prefix, format(t->c, INLINE " @_vec @_%s(@_vec a, @_vec b)\n{\n", name));
-    print_prefixed(t, prefix, format(t->c, host ? loop : mask, than, lanes * 4));
-    text_add(t, "}\n\n");
+    const char *builtin = format(t->c, "__builtin_ia32_%sps", than == '>' ? "max" : "min");
+    const char *guard = lanes == 16 ? "__AVX512F__" : lanes == 8 ? "__AVX__" : "__SSE__";
+    text_add(t, "%s", INLINE);
+    print_prefixed(t, prefix, format(t->c, " @_vec @_%s(@_vec a, @_vec b)\n{\n", name));
+    text_add(t, "#if defined %s && defined __GNUC__ && !defined __clang__\n", guard);
+    text_add(t, lanes == 16 ? "    return %s512_mask(a, b, a, -1, 4);\n"
+                : lanes == 8 ? "    return %s256(a, b);\n" : "    return %s(a, b);\n", builtin);
+    text_add(t, "#else\n    typedef int mask __attribute__((vector_size(%d)));\n", lanes * 4);
+    text_add(t, "    const mask a_wins = a %c b;\n", than);
+    print_prefixed(t, prefix, "    return (@_vec)((a_wins & (mask)a) | (~a_wins & (mask)b));\n#endif\n}\n\n");
 }
 
 void print_leaf_types(Text *t, const char *prefix, int lanes, bool bodies, bool host)
@@ -83,8 +85,8 @@ void print_leaf_types(Text *t, const char *prefix, int lanes, bool bodies, bool 
     print_prefixed(t, prefix,
               INLINE " @_vec @_load(const float *from)\n{\n    return *(const @_vec *)from;\n}\n\n"
               INLINE " @_vec @_all(float x)\n{\n    return (@_vec){0} + x;\n}\n\n");
-    print_choice(t, prefix, lanes, "larger", '>', host);
-    print_choice(t, prefix, lanes, "smaller", '<', host);
+    print_choice(t, prefix, lanes, "larger", '>');
+    print_choice(t, prefix, lanes, "smaller", '<');
     print_prefixed(t, prefix,
               "/* Every second element. */\n"
               INLINE " @_vec @_second(const float *from)\n{\n"
@@ -122,6 +124,8 @@ static const char *const arguments =
 
 const char *print_leaf_member(Context *c, const Leaf *leaf)
 {
+    if (leaf->window)
+        return format(c, "win_%dx%d_s%d", leaf->vectors, leaf->tile, leaf->stride);
     const char *kind = leaf->kind == LEAF_MAX ? "max" : leaf->kind == LEAF_SUM ? "sum"
                      : leaf->b.vector ? "mul" : "fma";
     const char *stride = leaf->stride ? format(c, "_s%d", leaf->stride) : "";
@@ -186,7 +190,7 @@ static void each_sum(Text *t, const Leaf *leaf, const char *statement)
 {
     for (int i = 0; i < leaf->tile; i++)
         for (int k = 0; k < leaf->vectors; k++)
-            text_add(t, statement, i, k, k == leaf->vectors - 1 ? "g->valid" : "@_lanes");
+            text_add(t, statement, i, k, leaf->window || k == leaf->vectors - 1 ? "g->valid" : "@_lanes");
 }
 
 /* What @_finish does, step by step for all sums: the host's members ask once for what a
@@ -216,24 +220,9 @@ static void print_phases(Text *t, const Leaf *leaf)
     text_add(t, "    }\n");
 }
 
-void print_leaf_body(Text *out, const char *prefix, const Leaf *leaf, bool is_static)
+/* The reduction as loops, the innermost's body written out for the tile. */
+static void print_loops(Text *t, const Leaf *leaf)
 {
-    Context *c = out->c;
-    Text text = {.c = c}, *t = &text;
-    const char *start = leaf->kind == LEAF_MAX ? "@_all(-INFINITY)" : "{0}";
-    text_add(t, "\n%svoid @_%s(%s%s)\n{\n", is_static ? INLINE " " : "", print_leaf_member(c, leaf),
-             arguments, is_static ? "" : row_arguments);
-    if (!leaf_shares(leaf))
-        text_add(t, "    (void)ahead;\n");
-    if (leaf->kind != LEAF_FMA)
-        text_add(t, "    (void)b;\n");
-    if (!is_static)
-        text_add(t, "    for (;;) {\n");
-    Text sums = {.c = c};
-    for (int i = 0; i < leaf->tile; i++)
-        for (int k = 0; k < leaf->vectors; k++)
-            printer_argument_list(&sums, 8, format(c, "s%d_%d = %s", i, k, start));
-    text_add(t, "    @_vec %s;\n", sums.data);
     text_add(t,
              "    for (int i0 = 0; i0 < g->n0; i0++) {\n%s"
              "        for (int i1 = 0; i1 < n1; i1++)\n"
@@ -257,11 +246,75 @@ void print_leaf_body(Text *out, const char *prefix, const Leaf *leaf, bool is_st
     else
         text_add(t, "                for (int i3 = 0; i3 < n3; i3++) {\n");
     print_step(t, leaf);
-    text_add(t, "                    p += %s;\n", leaf->stride ? format(c, "%d", leaf->lanes) : "g->a3");
+    text_add(t, "                    p += %s;\n", leaf->stride ? format(t->c, "%d", leaf->lanes) : "g->a3");
     if (leaf->kind == LEAF_FMA)
         text_add(t, "                    q += %s;\n",
-                 !leaf->stride ? "g->b3" : leaf_shares(leaf) ? "1" : format(c, "%d", leaf->lanes));
+                 !leaf->stride ? "g->b3" : leaf_shares(leaf) ? "1" : format(t->c, "%d", leaf->lanes));
     text_add(t, "                }\n            }\n    }\n");
+}
+
+static const char *lanes_on(Context *c, int vectors, const Leaf *leaf)
+{
+    return vectors ? format(c, " + %d", vectors * leaf->lanes) : "";
+}
+
+/* The sums that meet place x of row y of operand a. */
+static void print_place(Text *t, const Leaf *leaf, int x, int y)
+{
+    int stride = leaf->stride / leaf->lanes;
+    text_add(t, "        v = @_load(p%s);\n", lanes_on(t->c, x, leaf));
+    for (int k = 0; k < leaf->vectors; k++) {
+        int row = y - k * stride, sums = 0;
+        for (int i = 0; i < leaf->tile && row >= 0 && row < leaf->window; i++) {
+            int column = x - i * stride;
+            if (column >= 0 && column < leaf->window)
+                text_add(t, "%ss%d_%d += v * w%d_%d;", sums++ ? " " : "        ", i, k, row, column);
+        }
+        text_add(t, sums ? "\n" : "");
+    }
+}
+
+/* A window of all taps: every row of operand a that exists meets its rows of weights, and is
+ * loaded once. */
+static void print_window(Text *t, const Leaf *leaf)
+{
+    int stride = leaf->stride / leaf->lanes;
+    int rows = leaf->window + (leaf->vectors - 1) * stride, columns = leaf->window + (leaf->tile - 1) * stride;
+    for (int row = 0; row < leaf->window; row++)
+        for (int column = 0; column < leaf->window; column++)
+            text_add(t, "    const @_vec w%d_%d = @_load(b%s%s);\n", row, column, step(t->c, row, "b2"),
+                     lanes_on(t->c, column, leaf));
+    text_add(t, "    const float *p = a;\n    @_vec v;\n");
+    for (int row = 0; row < rows; row++) {
+        text_add(t, "    if (n1 <= %d && %d < n2) {\n", row, row);
+        for (int column = 0; column < columns; column++)
+            print_place(t, leaf, column, row);
+        text_add(t, row < rows - 1 ? "    }\n    p += g->a2;\n" : "    }\n");
+    }
+}
+
+void print_leaf_body(Text *out, const char *prefix, const Leaf *leaf, bool is_static)
+{
+    Context *c = out->c;
+    Text text = {.c = c}, *t = &text;
+    const char *start = leaf->kind == LEAF_MAX ? "@_all(-INFINITY)" : "{0}";
+    text_add(t, "\n%svoid @_%s(%s%s)\n{\n", is_static ? INLINE " " : "", print_leaf_member(c, leaf),
+             arguments, is_static ? "" : row_arguments);
+    if (!leaf_shares(leaf))
+        text_add(t, "    (void)ahead;\n");
+    if (leaf->kind != LEAF_FMA)
+        text_add(t, "    (void)b;\n");
+    if (!is_static)
+        text_add(t, "    for (;;) {\n");
+    Text sums = {.c = c};
+    for (int i = 0; i < leaf->tile; i++)
+        for (int k = 0; k < leaf->vectors; k++)
+            printer_argument_list(&sums, 8, format(c, "s%d_%d = %s", i, k, start));
+    text_add(t, "    @_vec %s;\n", sums.data);
+    if (leaf->window)
+        print_window(t, leaf);
+    else
+        print_loops(t, leaf);
     if (is_static)
         each_sum(t, leaf, "    @_finish(y, s%1$d_%2$d, c, d, %1$d, %2$d, %3$s, g);\n");
     else
@@ -301,8 +354,8 @@ const char *print_leaf_geometry(Context *c, const Leaf *l)
     return format(c, "%s, %s, %s, %s, %s, %s, %s, %s, %s, %s,\n    %s", print_leaf_member(c, l),
                   b->node ? "b" : "0", l->bias.node ? "c" : "0", l->add.node ? "d" : "0",
                   l->ahead.node ? "ahead" : "0",
-                  l->count[1] ? format(c, "%d", l->count[1]) : "n1",
-                  l->count[2] ? format(c, "%d", l->count[2]) : "n2",
+                  l->count[1] && !l->window ? format(c, "%d", l->count[1]) : "n1",
+                  l->count[2] && !l->window ? format(c, "%d", l->count[2]) : "n2",
                   print_float(c, (double)l->scale), limit(c, l->low), limit(c, l->high), t.data);
 }
 
@@ -319,6 +372,8 @@ static bool stride_in_family(const Leaf *l, int stride)
 
 void print_leaf_suit(Leaf *l)
 {
+    if (l->window)
+        return;
     int along = leaf_shares(l) ? l->b.t : l->a.t;
     bool b_steps = l->kind != LEAF_FMA || l->b.step[3] == (leaf_shares(l) ? 1 : l->lanes);
     bool steps = b_steps && l->a.spread <= 1 && l->a.step[3] == l->lanes;
@@ -342,6 +397,13 @@ static bool in_family(const Target *target, const Leaf *l)
     return (l->tile + 1) * l->vectors + 2 <= target->registers && (l->vectors <= 2 || l->tile == 1);
 }
 
+static void print_member(Text *t, Text *table, const char *prefix, const Leaf *l)
+{
+    const char *member = print_leaf_member(t->c, l);
+    print_leaf_body(t, prefix, l, false);
+    text_add(table, "    {\"cnnc_%s\", (const void *)%s_%s},\n", member, prefix, member);
+}
+
 /* The members of one kind, tile and number of vectors, and their rows of the table. */
 static void print_members(Text *t, Text *table, const char *prefix, const Target *target, Leaf l)
 {
@@ -351,10 +413,18 @@ static void print_members(Text *t, Text *table, const char *prefix, const Target
             for (l.taps = 0; l.taps <= FAMILY_TAPS; l.taps++) {
                 if (!in_family(target, &l))
                     continue;
-                const char *member = print_leaf_member(t->c, &l);
-                print_leaf_body(t, prefix, &l, false);
-                text_add(table, "    {\"cnnc_%s\", (const void *)%s_%s},\n", member, prefix, member);
+                print_member(t, table, prefix, &l);
             }
+}
+
+/* Windows of so many rows. */
+static void print_windows(Text *t, Text *table, const char *prefix, const Target *target, int rows)
+{
+    Leaf l = {.kind = LEAF_FMA, .b.vector = true, .lanes = target->lanes, .vectors = rows,
+              .window = LEAF_WINDOW};
+    for (l.tile = 1; l.tile <= LEAF_WINDOW_TILE; l.tile++)
+        for (l.stride = l.lanes; l.stride <= 2 * l.lanes; l.stride += l.lanes)
+            print_member(t, table, prefix, &l);
 }
 
 void print_leaf_family(Text *t, const Target *target)
@@ -375,6 +445,8 @@ void print_leaf_family(Text *t, const Target *target)
                 l.vectors = vectors;
                 print_members(t, &table, prefix, target, l);
             }
+    for (int rows = 1; rows <= LEAF_WINDOW_ROWS && target->registers >= LEAF_WINDOW_REGISTERS; rows++)
+        print_windows(t, &table, prefix, target, rows);
     print_probes(t, &table, prefix, target);
     text_add(t, "\nconst struct { const char *name; const void *address; } %s_leaves[] = {\n%s    {0, 0}\n"
                 "};\n", prefix,

@@ -122,6 +122,30 @@ bool leaf_shape_fits(const Target *target, int tile, int vectors)
            tile <= tile_most(target, vectors) && (vectors <= 2 || tile == 1);
 }
 
+/* The axis along which windows of vectors, one vector a place and the same step in both
+ * directions, overlap from row to row; -1: none. */
+static int window_rows(const Schedule *s)
+{
+    const Leaf *leaf = &s->leaf;
+    const Affine *a = &leaf->a.address, *b = &leaf->b.address;
+    if (leaf->kind != LEAF_FMA || leaf_shares(leaf) || s->axes != s->parallel + 2 || s->tile_axis < 0 ||
+        s->target->registers < LEAF_WINDOW_REGISTERS || s->nest->valid < s->target->lanes)
+        return -1;
+    int height = s->order[s->parallel], width = s->order[s->axes - 1], lanes = s->target->lanes;
+    int stride = a->coef[s->tile_axis] / lanes;
+    if (s->nest->axis[height].extent != LEAF_WINDOW || s->nest->axis[width].extent != LEAF_WINDOW ||
+        clipped(s, width) || a->coef[width] != lanes || b->coef[width] != lanes ||
+        (stride != 1 && stride != 2) || a->coef[s->tile_axis] % lanes)
+        return -1;
+    for (int i = 0; i < s->parallel; i++) {
+        int axis = s->order[i];
+        if (axis != s->tile_axis && axis != s->nest->lane && axis != s->vector_axis && !b->coef[axis] &&
+            a->coef[axis] == stride * a->coef[height])
+            return axis;
+    }
+    return -1;
+}
+
 /* As few tiles as possible, equal ones; the candidates: one vector, or one or two tiles more. */
 static void choose_tile(Schedule *s)
 {
@@ -130,13 +154,15 @@ static void choose_tile(Schedule *s)
     s->vectors = at_most(blocks, extent == 1 ? VECTORS_MOST : leaf_shares(&s->leaf) ? 2 : 1);
     if (s->candidate >= CANDIDATES / 2)
         s->vectors = at_most(s->vectors, extent == 1 ? 2 : 1);
-    int most = tile_most(s->target, s->vectors);
+    s->row_axis = window_rows(s);
+    s->rows = s->row_axis < 0 ? 1 : at_most(s->nest->axis[s->row_axis].extent, LEAF_WINDOW_ROWS);
+    int most = s->row_axis < 0 ? tile_most(s->target, s->vectors) : LEAF_WINDOW_TILE;
     int tiles = (extent + most - 1) / most + s->candidate % (CANDIDATES / 2);
     s->tile = (extent + tiles - 1) / tiles;
     bool wide = leaf_shares(&s->leaf) || extent == 1;
     if (s->wanted && (wide || s->wanted->vectors == 1)) {
         s->vectors = at_most(blocks, s->wanted->vectors);
-        s->tile = at_most(extent, s->wanted->tile);
+        s->tile = at_most(at_most(extent, s->wanted->tile), most);
     }
 }
 
@@ -184,7 +210,7 @@ static void set_steps(const Schedule *s, Operand *o)
     if (!o->node)
         return;
     o->t = s->tile_axis < 0 ? 0 : o->address.coef[s->tile_axis];
-    o->k = o->address.coef[s->vector_axis];
+    o->k = o->address.coef[s->row_axis < 0 ? s->vector_axis : s->row_axis];
     for (int i = 0; i < LEAF_LOOPS; i++)
         o->step[i] = s->loop_axis[i] < 0 ? 0 : o->address.coef[s->loop_axis[i]];
 }
@@ -260,6 +286,10 @@ static void append_leaf(Schedule *s, Loop ***tail, int tile, int vectors, bool l
     leaf->vectors = vectors;
     leaf->lanes = s->target->lanes;
     leaf->valid = last ? s->nest->valid : s->target->lanes;
+    if (s->row_axis >= 0) {
+        leaf->window = LEAF_WINDOW;
+        leaf->stride = leaf->a.address.coef[s->tile_axis];
+    }
     Operand *operands[] = {&leaf->a, &leaf->b, &leaf->bias, &leaf->add, &leaf->y};
     for (int i = 0; i < LEAF_LOOPS; i++) {
         int axis = s->loop_axis[i];
@@ -267,9 +297,11 @@ static void append_leaf(Schedule *s, Loop ***tail, int tile, int vectors, bool l
             continue;
         if (!leaf->count[i]) {
             Loop **none = &l->clip[i];
-            append_for(s, &none, axis, 0, s->nest->axis[axis].extent, 1);
+            int more = leaf->window ? (vectors - 1) * leaf->stride / leaf->lanes : 0;
+            append_for(s, &none, axis, 0, s->nest->axis[axis].extent + more, 1);
         }
-        s->fixed[axis] = leaf->count[i] != 0;    /* a clipped loop starts where its bound says */
+        /* A clipped loop starts where its bound says. */
+        s->fixed[axis] = leaf->count[i] || leaf->window;
     }
     s->fixed[s->nest->lane] = true;
     for (int i = 0; i < 5; i++) {
@@ -342,7 +374,9 @@ static void build_axes(Schedule *s, Loop ***tail, int depth, int tile, int vecto
         s->inside = false;
         build_tiles(s, tail, depth, s->peel_end, extent, 1, vectors, last);
     } else {
-        build_steps(s, tail, depth, 0, extent, 1, tile, vectors, last);
+        int rows = axis == s->row_axis ? s->rows : 1, whole = extent / rows * rows;
+        build_steps(s, tail, depth, 0, whole, rows, tile, axis == s->row_axis ? rows : vectors, last);
+        build_steps(s, tail, depth, whole, extent, 1, tile, vectors, last);
     }
 }
 
@@ -359,6 +393,8 @@ const char *tile_describe(const Schedule *s)
     text_add(&t, "lanes %s %d", axis[s->vector_axis].name, s->target->lanes);
     if (s->vectors > 1)
         text_add(&t, "; vectors %s %d", axis[s->vector_axis].name, s->vectors);
+    if (s->rows > 1)
+        text_add(&t, "; rows %s %d", axis[s->row_axis].name, s->rows);
     if (s->tile > 1)
         text_add(&t, "; tile %s %d", axis[s->tile_axis].name, s->tile);
     for (int i = s->parallel; i < s->axes; i++)
