@@ -234,6 +234,7 @@ struct Leaf {
      * and the vectors are rows of the result that share what they read.  The call then gives the
      * first and the end of those rows of operand a that exist. */
     int window;
+    bool rolled;              /* the sums leave no registers for what passes of the innermost loop share */
 };
 
 /* Whether b gives numbers that meet all lanes of a: tiles then share a's vectors. */
@@ -263,8 +264,9 @@ void schedule(Function *f);
 /* Shapes of leaves that are worth timing: one vector or as many as fit, rows in as few tiles as
  * the registers allow or in one or two more. */
 enum { CANDIDATES = 6 };
-/* Whether leaves of this shape keep to the target's registers and to the family. */
-bool leaf_shape_fits(const Target *target, int tile, int vectors);      /* tile.c */
+/* Whether leaves of this shape keep to the target's registers and to the family; tile.c. */
+bool leaf_shape_fits(const Target *target, int tile, int vectors);
+bool leaf_rolled(const Target *target, int tile, int vectors);
 
 /* ----------------------------------------------------------------------- plan.c */
 

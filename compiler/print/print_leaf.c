@@ -207,15 +207,21 @@ static void print_phases(Text *t, const Leaf *leaf)
          "s%1$d_%2$d = @_larger(s%1$d_%2$d, low);"},
         {"if (g->high < " UNBOUNDED ") {\n        const @_vec high = @_all(g->high);",
          "s%1$d_%2$d = @_smaller(s%1$d_%2$d, high);"},
-        {"const int yt = g->yt, yk = g->yk;\n    if (g->valid == @_lanes && g->spread == 1) {",
-         "*(@_vec *)(y + %1$d * yt + %2$d * yk) = s%1$d_%2$d;"},
     };
     for (size_t i = 0; i < sizeof phase / sizeof *phase; i++) {
         text_add(t, "    %s\n", phase[i].head);
         each_sum(t, leaf, format(t->c, "        %s\n", phase[i].statement));
         text_add(t, "    }\n");
     }
-    text_add(t, "    else {\n");
+    const char *whole = "*(@_vec *)(y + %1$d * yt + %2$d * yk) = s%1$d_%2$d;\n";
+    text_add(t, "    const int yt = g->yt, yk = g->yk;\n");
+    if (leaf->window) {
+        each_sum(t, leaf, format(t->c, "    %s", whole));
+        return;
+    }
+    text_add(t, "    if (g->valid == @_lanes && g->spread == 1) {\n");
+    each_sum(t, leaf, format(t->c, "        %s", whole));
+    text_add(t, "    } else {\n");
     each_sum(t, leaf, "        @_store(y + %1$d * yt + %2$d * yk, s%1$d_%2$d, %3$s, g->spread);\n");
     text_add(t, "    }\n");
 }
@@ -244,7 +250,8 @@ static void print_loops(Text *t, const Leaf *leaf)
         text_add(t, "#pragma GCC unroll %d\n                for (int i3 = 0; i3 < %d; i3++) {\n", leaf->taps,
                  leaf->taps);
     else
-        text_add(t, "                for (int i3 = 0; i3 < n3; i3++) {\n");
+        text_add(t, "%s                for (int i3 = 0; i3 < n3; i3++) {\n",
+                 leaf->rolled && leaf_shares(leaf) ? "#pragma GCC unroll 1\n" : "");
     print_step(t, leaf);
     text_add(t, "                    p += %s;\n", leaf->stride ? format(t->c, "%d", leaf->lanes) : "g->a3");
     if (leaf->kind == LEAF_FMA)
@@ -279,7 +286,8 @@ static void print_place(Text *t, const Leaf *leaf, int x, int y)
 static void print_window(Text *t, const Leaf *leaf)
 {
     int stride = leaf->stride / leaf->lanes;
-    int rows = leaf->window + (leaf->vectors - 1) * stride, columns = leaf->window + (leaf->tile - 1) * stride;
+    int rows = leaf->window + (leaf->vectors - 1) * stride;
+    int columns = leaf->window + (leaf->tile - 1) * stride;
     for (int row = 0; row < leaf->window; row++)
         for (int column = 0; column < leaf->window; column++)
             text_add(t, "    const @_vec w%d_%d = @_load(b%s%s);\n", row, column, step(t->c, row, "b2"),
@@ -350,7 +358,8 @@ const char *print_leaf_geometry(Context *c, const Leaf *l)
                               b->step[0], b->step[1], b->step[2], b->step[3]}, 11);
     numbers(&t, (const int[]){a->t, a->k, b->t, b->k, l->bias.t, l->bias.k, l->add.t, l->add.k,
                               l->y.t, l->y.k}, 10);
-    numbers(&t, (const int[]){l->bias.vector, l->add.vector, l->valid, l->y.spread, l->ahead_lines, l->next_tile}, 6);
+    numbers(&t, (const int[]){l->bias.vector, l->add.vector, l->valid, l->y.spread, l->ahead_lines,
+                              l->next_tile}, 6);
     return format(c, "%s, %s, %s, %s, %s, %s, %s, %s, %s, %s,\n    %s", print_leaf_member(c, l),
                   b->node ? "b" : "0", l->bias.node ? "c" : "0", l->add.node ? "d" : "0",
                   l->ahead.node ? "ahead" : "0",
@@ -361,13 +370,20 @@ const char *print_leaf_geometry(Context *c, const Leaf *l)
 
 /* -- the host's family -- */
 
-enum { FAMILY_TILE = 14, FAMILY_VECTORS = 4, FAMILY_TAPS = 3 };
+enum { FAMILY_TILE = 14, FAMILY_VECTORS = 4, FAMILY_TAPS = 5 };
 
-/* Steps along the tile that members know: of one or two vectors.  Numbers side by side would
- * tempt gcc to keep those of the next pass, for which there are no registers. */
+/* Steps along the tile that members know: of one or two vectors, or of as many numbers. */
 static bool stride_in_family(const Leaf *l, int stride)
 {
-    return stride == l->lanes || stride == 2 * l->lanes;
+    return stride == l->lanes || stride == 2 * l->lanes || (leaf_shares(l) && (stride == 1 || stride == 2));
+}
+
+/* Windows whose width members know: 2 and 3 for vectors, 5 for numbers. */
+static bool taps_in_family(const Leaf *l, int taps)
+{
+    if (leaf_shares(l))
+        return taps == FAMILY_TAPS && !l->rolled && l->stride < 2;
+    return (taps == 2 || taps == 3) && l->stride && l->kind != LEAF_SUM && l->vectors == 1;
 }
 
 void print_leaf_suit(Leaf *l)
@@ -378,9 +394,8 @@ void print_leaf_suit(Leaf *l)
     bool b_steps = l->kind != LEAF_FMA || l->b.step[3] == (leaf_shares(l) ? 1 : l->lanes);
     bool steps = b_steps && l->a.spread <= 1 && l->a.step[3] == l->lanes;
     l->stride = steps && stride_in_family(l, along) ? along : 0;
-    bool taps = l->stride && !leaf_shares(l) && l->kind != LEAF_SUM && l->vectors == 1;
     int count = l->last == l->count[3] ? l->count[3] : 0;
-    l->taps = taps && count > 1 && count <= FAMILY_TAPS ? count : 0;
+    l->taps = taps_in_family(l, count) ? count : 0;
 }
 
 static bool in_family(const Target *target, const Leaf *l)
@@ -390,11 +405,11 @@ static bool in_family(const Target *target, const Leaf *l)
         return false;
     if (l->stride && !stride_in_family(l, l->stride))
         return false;
-    if (l->taps == 1 || (l->taps && (shares || !l->stride || l->kind == LEAF_SUM || l->vectors > 1)))
+    if (l->taps && !taps_in_family(l, l->taps))
         return false;
     if (!shares)
         return l->vectors == 1 ? l->tile + 3 <= target->registers : l->tile == 1;
-    return (l->tile + 1) * l->vectors + 2 <= target->registers && (l->vectors <= 2 || l->tile == 1);
+    return leaf_shape_fits(target, l->tile, l->vectors);
 }
 
 static void print_member(Text *t, Text *table, const char *prefix, const Leaf *l)
@@ -408,6 +423,7 @@ static void print_member(Text *t, Text *table, const char *prefix, const Leaf *l
 static void print_members(Text *t, Text *table, const char *prefix, const Target *target, Leaf l)
 {
     l.lanes = target->lanes;
+    l.rolled = leaf_rolled(target, l.tile, l.vectors);
     for (l.a.spread = 1; l.a.spread <= LEAF_SPREAD; l.a.spread++)
         for (l.stride = 0; l.stride <= 2 * l.lanes; l.stride++)
             for (l.taps = 0; l.taps <= FAMILY_TAPS; l.taps++) {

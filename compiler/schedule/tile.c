@@ -12,6 +12,7 @@
 enum {
     TILE_MOST = 14,                              /* the largest member of the leaf family */
     VECTORS_MOST = 4,                            /* of a tile of one */
+    PIPELINE = 8,                                /* products that a processor has under way */
     LINE = 16,                                   /* floats of a cache line */
     LINES_WORTH = 128                            /* a block that other data may have driven from the cache */
 };
@@ -110,16 +111,28 @@ static int at_most(int extent, int most)
     return extent < most ? extent : most;
 }
 
-/* Accumulators, the vectors that fill them and one more must fit the registers. */
+/* Accumulators, the vectors that fill them and one number must fit the registers, one of which
+ * stays free where that is cheap. */
 static int tile_most(const Target *target, int vectors)
 {
-    return at_most((target->registers - vectors - 2) / vectors, TILE_MOST);
+    return at_most((target->registers - vectors - (vectors > 2 ? 1 : 2)) / vectors, TILE_MOST);
+}
+
+/* Vectors of a tile of several: three make short tiles long enough where registers are few. */
+static int vectors_most(const Target *target)
+{
+    return target->registers < LEAF_WINDOW_REGISTERS ? 3 : 2;
+}
+
+bool leaf_rolled(const Target *target, int tile, int vectors)
+{
+    return 2 * tile * vectors + tile > target->registers;
 }
 
 bool leaf_shape_fits(const Target *target, int tile, int vectors)
 {
     return target->lanes > 1 && vectors >= 1 && vectors <= VECTORS_MOST && tile >= 1 &&
-           tile <= tile_most(target, vectors) && (vectors <= 2 || tile == 1);
+           tile <= tile_most(target, vectors) && (vectors <= vectors_most(target) || tile == 1);
 }
 
 /* The axis along which windows of vectors, one vector a place and the same step in both
@@ -146,12 +159,38 @@ static int window_rows(const Schedule *s)
     return -1;
 }
 
+/* What all tiles of a row of blocks take: a pass as long as its products, but not shorter than
+ * one takes until it can be added to. */
+static int row_cost(const Schedule *s, int blocks, int extent, int vectors)
+{
+    int most = tile_most(s->target, vectors), tiles = (extent + most - 1) / most, cost = 0;
+    for (int left = blocks; left > 0; left -= vectors)
+        for (int i = 0; i < tiles; i++) {
+            int products = (extent * (i + 1) / tiles - extent * i / tiles) * at_most(left, vectors);
+            cost += products > PIPELINE ? products : PIPELINE;
+        }
+    return cost;
+}
+
+static int choose_vectors(const Schedule *s, int blocks, int extent)
+{
+    if (extent == 1)
+        return at_most(blocks, VECTORS_MOST);
+    if (!leaf_shares(&s->leaf))
+        return 1;
+    int best = at_most(blocks, 2);
+    for (int v = 3; v <= at_most(blocks, vectors_most(s->target)); v++)
+        if (row_cost(s, blocks, extent, v) < row_cost(s, blocks, extent, best))
+            best = v;
+    return best;
+}
+
 /* As few tiles as possible, equal ones; the candidates: one vector, or one or two tiles more. */
 static void choose_tile(Schedule *s)
 {
     int blocks = s->nest->axis[s->vector_axis].extent;
     int extent = s->tile_axis < 0 ? 1 : s->nest->axis[s->tile_axis].extent;
-    s->vectors = at_most(blocks, extent == 1 ? VECTORS_MOST : leaf_shares(&s->leaf) ? 2 : 1);
+    s->vectors = choose_vectors(s, blocks, extent);
     if (s->candidate >= CANDIDATES / 2)
         s->vectors = at_most(s->vectors, extent == 1 ? 2 : 1);
     s->row_axis = window_rows(s);
@@ -285,6 +324,7 @@ static void append_leaf(Schedule *s, Loop ***tail, int tile, int vectors, bool l
     leaf->tile = tile;
     leaf->vectors = vectors;
     leaf->lanes = s->target->lanes;
+    leaf->rolled = leaf_rolled(s->target, tile, vectors);
     leaf->valid = last ? s->nest->valid : s->target->lanes;
     if (s->row_axis >= 0) {
         leaf->window = LEAF_WINDOW;
