@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define UNBOUNDED "3.4028235e+38f"
+enum { WEIGHTS_AHEAD = 384 };                    /* floats, to be drawn from the second cache in time */
 #define INLINE "static inline __attribute__((always_inline))"
 
 /* -- geometry -- */
@@ -100,9 +101,15 @@ void print_leaf_types(Text *t, const char *prefix, int lanes, bool bodies, bool 
               INLINE " @_vec @_addend(const float *from, int vector)\n{\n"
               "    return vector ? @_load(from) : @_all(*from);\n}\n\n"
               INLINE " void @_store(float *y, @_vec s, int valid, int spread)\n{\n"
-              "    if (spread == 1 && valid == @_lanes)\n        *(@_vec *)y = s;\n"
-              "    for (int i = 0; i < valid && !(spread == 1 && valid == @_lanes); i++)\n"
-              "        y[i * spread] = s[i];\n}\n\n"
+              "    if (spread == 1 && valid == @_lanes) {\n        *(@_vec *)y = s;\n        return;\n    }\n"
+              "    if (spread > 1) {\n        for (int i = 0; i < valid; i++)\n"
+              "            y[i * spread] = s[i];\n        return;\n    }\n"
+              "    const float *from = (const float *)&s;\n");
+    for (int half = lanes / 2; half; half /= 2)
+        text_add(t, "    if (valid & %1$d) {\n        __builtin_memcpy(y, from, %2$d);\n"
+                    "        y += %1$d, from += %1$d;\n    }\n", half, half * 4);
+    print_prefixed(t, prefix,
+              "}\n\n"
               "/* What becomes of sum t, k before its first `valid` lanes are stored. */\n"
               INLINE " void @_finish(\n"
               "    float *y, @_vec s, const float *c, const float *d, int t, int k, int valid,"
@@ -199,22 +206,24 @@ static void print_phases(Text *t, const Leaf *leaf)
 {
     static const struct { const char *head, *statement; } phase[] = {
         {"if (g->scale != 1.0f) {", "s%1$d_%2$d *= g->scale;"},
-        {"if (c && g->c_vector) {", "s%1$d_%2$d += @_load(c + %1$d * g->ct + %2$d * g->ck);"},
-        {"if (c && !g->c_vector) {", "s%1$d_%2$d += @_all(c[%1$d * g->ct + %2$d * g->ck]);"},
-        {"if (d && g->d_vector) {", "s%1$d_%2$d += @_load(d + %1$d * g->dt + %2$d * g->dk);"},
-        {"if (d && !g->d_vector) {", "s%1$d_%2$d += @_all(d[%1$d * g->dt + %2$d * g->dk]);"},
+        {"if (c && g->c_vector) {", "s%1$d_%2$d += @_load(c + %1$d * ct + %2$d * g->ck);"},
+        {"if (c && !g->c_vector) {", "s%1$d_%2$d += @_all(c[%1$d * ct + %2$d * g->ck]);"},
+        {"if (d && g->d_vector) {", "s%1$d_%2$d += @_load(d + %1$d * dt + %2$d * g->dk);"},
+        {"if (d && !g->d_vector) {", "s%1$d_%2$d += @_all(d[%1$d * dt + %2$d * g->dk]);"},
         {"if (g->low > -" UNBOUNDED ") {\n        const @_vec low = @_all(g->low);",
          "s%1$d_%2$d = @_larger(s%1$d_%2$d, low);"},
         {"if (g->high < " UNBOUNDED ") {\n        const @_vec high = @_all(g->high);",
          "s%1$d_%2$d = @_smaller(s%1$d_%2$d, high);"},
     };
+    const char *lanes = leaf->stride && leaf->kind == LEAF_FMA ? format(t->c, "%d", leaf->lanes) : NULL;
+    text_add(t, "    const int ct = %s, dt = %s, yt = %s, yk = g->yk;\n", lanes ? "0" : "g->ct",
+             lanes ? lanes : "g->dt", lanes ? lanes : "g->yt");
     for (size_t i = 0; i < sizeof phase / sizeof *phase; i++) {
         text_add(t, "    %s\n", phase[i].head);
         each_sum(t, leaf, format(t->c, "        %s\n", phase[i].statement));
         text_add(t, "    }\n");
     }
     const char *whole = "*(@_vec *)(y + %1$d * yt + %2$d * yk) = s%1$d_%2$d;\n";
-    text_add(t, "    const int yt = g->yt, yk = g->yk;\n");
     if (leaf->window) {
         each_sum(t, leaf, format(t->c, "    %s", whole));
         return;
@@ -252,6 +261,10 @@ static void print_loops(Text *t, const Leaf *leaf)
     else
         text_add(t, "%s                for (int i3 = 0; i3 < n3; i3++) {\n",
                  leaf->rolled && leaf_shares(leaf) ? "#pragma GCC unroll 1\n" : "");
+    if (leaf->rolled && leaf_shares(leaf))
+        for (int k = 0; k < leaf->vectors; k++)
+            text_add(t, "                    __builtin_prefetch(p + %d%s);\n", WEIGHTS_AHEAD,
+                     step(t->c, k, "ak"));
     print_step(t, leaf);
     text_add(t, "                    p += %s;\n", leaf->stride ? format(t->c, "%d", leaf->lanes) : "g->a3");
     if (leaf->kind == LEAF_FMA)
@@ -372,7 +385,8 @@ const char *print_leaf_geometry(Context *c, const Leaf *l)
 
 enum { FAMILY_TILE = 14, FAMILY_VECTORS = 4, FAMILY_TAPS = 5 };
 
-/* Steps along the tile that members know: of one or two vectors, or of as many numbers. */
+/* Steps along the tile that members know: of one or two vectors, or of as many numbers.  Then
+ * the results of products and what is added to them lie in vectors, too. */
 static bool stride_in_family(const Leaf *l, int stride)
 {
     return stride == l->lanes || stride == 2 * l->lanes || (leaf_shares(l) && (stride == 1 || stride == 2));
@@ -392,7 +406,9 @@ void print_leaf_suit(Leaf *l)
         return;
     int along = leaf_shares(l) ? l->b.t : l->a.t;
     bool b_steps = l->kind != LEAF_FMA || l->b.step[3] == (leaf_shares(l) ? 1 : l->lanes);
-    bool steps = b_steps && l->a.spread <= 1 && l->a.step[3] == l->lanes;
+    bool blocks = l->kind != LEAF_FMA || (l->y.t == l->lanes && (!l->bias.node || !l->bias.t) &&
+                                          (!l->add.node || l->add.t == l->lanes));
+    bool steps = blocks && b_steps && l->a.spread <= 1 && l->a.step[3] == l->lanes;
     l->stride = steps && stride_in_family(l, along) ? along : 0;
     int count = l->last == l->count[3] ? l->count[3] : 0;
     l->taps = taps_in_family(l, count) ? count : 0;

@@ -12,6 +12,7 @@
 enum {
     TILE_MOST = 14,                              /* the largest member of the leaf family */
     VECTORS_MOST = 4,                            /* of a tile of one */
+    FUSED_LANES = 8,                             /* vectors from here on multiply and add at once */
     PIPELINE = 8,                                /* products that a processor has under way */
     LINE = 16,                                   /* floats of a cache line */
     LINES_WORTH = 128                            /* a block that other data may have driven from the cache */
@@ -118,21 +119,32 @@ static int tile_most(const Target *target, int vectors)
     return at_most((target->registers - vectors - (vectors > 2 ? 1 : 2)) / vectors, TILE_MOST);
 }
 
-/* Vectors of a tile of several: three make short tiles long enough where registers are few. */
+/* Vectors of a tile of several: three make short tiles long enough where registers are few, but
+ * short vectors know no fused product, which takes one more. */
 static int vectors_most(const Target *target)
 {
-    return target->registers < LEAF_WINDOW_REGISTERS ? 3 : 2;
+    return target->lanes >= FUSED_LANES && target->registers < LEAF_WINDOW_REGISTERS ? 3 : 2;
 }
 
 bool leaf_rolled(const Target *target, int tile, int vectors)
 {
-    return 2 * tile * vectors + tile > target->registers;
+    return 2 * tile * vectors + tile > target->registers - 2;
 }
 
 bool leaf_shape_fits(const Target *target, int tile, int vectors)
 {
     return target->lanes > 1 && vectors >= 1 && vectors <= VECTORS_MOST && tile >= 1 &&
            tile <= tile_most(target, vectors) && (vectors <= vectors_most(target) || tile == 1);
+}
+
+/* Whether results and what is added to them lie a vector a step. */
+static bool blocks_along(const Schedule *s, int axis)
+{
+    const Leaf *leaf = &s->leaf;
+    int lanes = s->target->lanes;
+    return s->nest->store.address.coef[axis] == lanes &&
+           (!leaf->bias.node || leaf->bias.address.coef[axis] == 0) &&
+           (!leaf->add.node || leaf->add.address.coef[axis] == lanes);
 }
 
 /* The axis along which windows of vectors, one vector a place and the same step in both
@@ -148,7 +160,7 @@ static int window_rows(const Schedule *s)
     int stride = a->coef[s->tile_axis] / lanes;
     if (s->nest->axis[height].extent != LEAF_WINDOW || s->nest->axis[width].extent != LEAF_WINDOW ||
         clipped(s, width) || a->coef[width] != lanes || b->coef[width] != lanes ||
-        (stride != 1 && stride != 2) || a->coef[s->tile_axis] % lanes)
+        (stride != 1 && stride != 2) || a->coef[s->tile_axis] % lanes || !blocks_along(s, s->tile_axis))
         return -1;
     for (int i = 0; i < s->parallel; i++) {
         int axis = s->order[i];
