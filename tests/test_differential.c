@@ -219,6 +219,45 @@ START_TEST(rare_networks_agree)
 }
 END_TEST
 
+/* -- windows of vectors: odd and even rows, both strides, every border, channels short of a vector -- */
+
+static const char *const windows[] = {
+    "return input { 3, 9, 20 }:conv2d { 40, kernel = 1 }"
+        ":conv2d { 40, kernel = 3, pad = 1, groups = 40 }:relu6()",
+    "return input { 3, 7, 7 }:conv2d { 32, kernel = 1 }"
+        ":conv2d { 32, kernel = 3, stride = 2, pad = { 0, 1, 1, 0 }, groups = 32 }",
+    "local x = input { 3, 8, 5 }:conv2d { 16, kernel = 1 }\n"
+        "return x + x:conv2d { 16, kernel = 3, pad = 1, groups = 16 }",
+    "return input { 2, 3, 3 }:conv2d { 16, kernel = 1 }:conv2d { 16, kernel = 3, groups = 16 }",
+    "return input { 2, 5, 33 }:conv2d { 16, kernel = 1 }:conv2d { 16, kernel = 3, pad = 2, groups = 16 }",
+};
+
+static void try_windows(void *argument)
+{
+    const Trial *t = argument;
+    Context *c = t->oracle->program->c;
+    int count;
+    const Target *target = target_list(&count);
+    for (int i = 0; i < count; i++) {
+        if (!target_runs(&target[i]))
+            continue;
+        Program *p = trial_compile(c, &t->network, false, &target[i], NULL, 1);
+        Code *code = code_open(p, i ? JIT_TCC : JIT_CC);
+        const char *message = trial_infer(t, c, code);
+        ck_assert_msg(!message, "%s: %s", target[i].name, message);
+        code->close(code);
+    }
+}
+
+START_TEST(windows_agree)
+{
+    Trial t;
+    ck_assert_ptr_null(trial_open(&t, &(Network){windows[_i], 2, (uint64_t)_i}));
+    ck_assert_msg(attempt(&t.c, try_windows, &t), "%s", t.c.message);
+    trial_close(&t);
+}
+END_TEST
+
 /* -- running statistics: the one result that no gradient check sees -- */
 
 enum { N = 4, C = 3, L = 5 };
@@ -266,6 +305,7 @@ Suite *differential_suite(void)
     tcase_set_timeout(agree, 300);
     tcase_add_loop_test(agree, compiled_code_agrees, 0, (count + CHUNK - 1) / CHUNK);
     tcase_add_loop_test(agree, rare_networks_agree, 0, sizeof rare / sizeof *rare);
+    tcase_add_loop_test(agree, windows_agree, 0, sizeof windows / sizeof *windows);
     tcase_add_test(statistics, running_statistics_by_definition);
     suite_add_tcase(s, agree);
     suite_add_tcase(s, statistics);

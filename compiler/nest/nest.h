@@ -202,7 +202,14 @@ typedef enum LoopKind { LOOP_FOR, LOOP_INIT, LOOP_UPDATE, LOOP_STORE, LOOP_LEAF,
  * lanes apart.  The second and third loop may be clipped: how often they
  * run is an argument of the call. */
 typedef enum LeafKind { LEAF_FMA, LEAF_SUM, LEAF_MAX } LeafKind;
-enum { LEAF_LOOPS = 4, LEAF_SPREAD = 2 };        /* spread: of lanes of operand a, at most */
+enum {
+    LEAF_LOOPS = 4,
+    LEAF_SPREAD = 2,              /* of lanes of operand a, at most */
+    LEAF_WINDOW = 3,              /* height and width of windows that are written out */
+    LEAF_WINDOW_REGISTERS = 32,   /* which keep their weights in registers ... */
+    LEAF_WINDOW_ROWS = 2,         /* ... beside so many rows ... */
+    LEAF_WINDOW_TILE = 9          /* ... of so many */
+};
 
 typedef struct Operand {
     const Node *node;         /* NULL: not there */
@@ -226,10 +233,16 @@ struct Leaf {
      * cache, and where they begin: read for the first time, weights are cold. */
     int ahead_lines;
     Operand ahead;
+    bool next_tile;           /* such a pass draws in what the next tile reads of operand b */
     /* Of the host, which has members apart for what is common; 0: anything.  Along the tile
      * the operand that moves advances by so many elements, and in the innermost loop every
      * vector by one and every number by one; that loop runs so often. */
     int stride, taps;
+    /* Of products of vectors: the window's height and width, where all its taps are written out
+     * and the vectors are rows of the result that share what they read.  The call then gives the
+     * first and the end of those rows of operand a that exist. */
+    int window;
+    bool rolled;              /* the sums leave no registers for what passes of the innermost loop share */
 };
 
 /* Whether b gives numbers that meet all lanes of a: tiles then share a's vectors. */
@@ -272,8 +285,9 @@ void schedule(Function *f);
 /* Shapes of leaves that are worth timing: one vector or as many as fit, rows in as few tiles as
  * the registers allow or in one or two more. */
 enum { CANDIDATES = 6 };
-/* Whether leaves of this shape keep to the target's registers and to the family. */
-bool leaf_shape_fits(const Target *target, int tile, int vectors);      /* tile.c */
+/* Whether leaves of this shape keep to the target's registers and to the family; tile.c. */
+bool leaf_shape_fits(const Target *target, int tile, int vectors);
+bool leaf_rolled(const Target *target, int tile, int vectors);
 
 /* ----------------------------------------------------------------------- plan.c */
 

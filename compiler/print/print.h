@@ -109,6 +109,8 @@ bool kernel_shared(const Kernel *k);             /* a team of threads divides it
 /* print_call.c: one leaf; a loop of leaves as one call of the host, if it can be. */
 void print_leaf_call(Printer *p, const Loop *l);
 bool print_leaf_row(Printer *p, const Loop *l);
+/* Cuts a loop around a leaf in three where only the ends are clipped: the middle is a row. */
+bool print_leaf_parts(Printer *p, const Loop *l, Loop part[3]);
 
 /* print_strip.c: loops that the host runs.  The host's program: steps on operands and, from
  * STRIP_SLOT on, on slots of `length` floats; pitches of each operand along the loops (outer,

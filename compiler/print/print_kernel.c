@@ -19,6 +19,12 @@ static void print_for(Printer *p, bool *known, const Loop *l, bool alone)
     bool shared = l->axis == p->nest->shared;
     if (l->end <= l->begin || print_leaf_row(p, l))      /* clipped away; or done */
         return;
+    Loop part[3];
+    if (print_leaf_parts(p, l, part)) {
+        for (int i = 0; i < 3; i++)
+            print_for(p, known, &part[i], false);
+        return;
+    }
     if (printer_runs_once(l) && alone && !shared) {
         print_block(p, known, -1, l->body);
         return;

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define UNBOUNDED "3.4028235e+38f"
+enum { WEIGHTS_AHEAD = 384 };                    /* floats, to be drawn from the second cache in time */
 #define INLINE "static inline __attribute__((always_inline))"
 
 /* -- geometry -- */
@@ -34,18 +35,20 @@ void print_leaf_macro(Text *t, const char *prefix, bool hosted)
               hosted ? "cnnc" : prefix, hosted ? ", times, by" : ""));
 }
 
-/* Lane by lane the larger or smaller, b where a is not a number.  gcc finds the processor's
- * instruction for the loop, but looks long: that is for the host's build alone. */
-static void print_choice(Text *t, const char *prefix, int lanes, const char *name, char than, bool host)
+/* Lane by lane the larger or smaller, b where a is not a number: one instruction of the
+ * processor, which gcc would find for a loop too, but looks long. */
+static void print_choice(Text *t, const char *prefix, int lanes, const char *name, char than)
 {
-    const char *loop = "    @_vec to;\n    for (int i = 0; i < @_lanes; i++)\n"
-                       "        to[i] = a[i] %c b[i] ? a[i] : b[i];\n    return to;\n";
-    const char *mask = "    typedef int mask __attribute__((vector_size(%2$d)));\n"
-                       "    const mask a_wins = a %1$c b;\n"
-                       "    return (@_vec)((a_wins & (mask)a) | (~a_wins & (mask)b));\n";
-    print_prefixed(t, prefix, format(t->c, INLINE " @_vec @_%s(@_vec a, @_vec b)\n{\n", name));
-    print_prefixed(t, prefix, format(t->c, host ? loop : mask, than, lanes * 4));
-    text_add(t, "}\n\n");
+    const char *builtin = format(t->c, "__builtin_ia32_%sps", than == '>' ? "max" : "min");
+    const char *guard = lanes == 16 ? "__AVX512F__" : lanes == 8 ? "__AVX__" : "__SSE__";
+    text_add(t, "%s", INLINE);
+    print_prefixed(t, prefix, format(t->c, " @_vec @_%s(@_vec a, @_vec b)\n{\n", name));
+    text_add(t, "#if defined %s && defined __GNUC__ && !defined __clang__\n", guard);
+    text_add(t, lanes == 16 ? "    return %s512_mask(a, b, a, -1, 4);\n"
+                : lanes == 8 ? "    return %s256(a, b);\n" : "    return %s(a, b);\n", builtin);
+    text_add(t, "#else\n    typedef int mask __attribute__((vector_size(%d)));\n", lanes * 4);
+    text_add(t, "    const mask a_wins = a %c b;\n", than);
+    print_prefixed(t, prefix, "    return (@_vec)((a_wins & (mask)a) | (~a_wins & (mask)b));\n#endif\n}\n\n");
 }
 
 void print_leaf_types(Text *t, const char *prefix, int lanes, bool bodies, bool host)
@@ -56,13 +59,14 @@ void print_leaf_types(Text *t, const char *prefix, int lanes, bool bodies, bool 
               "/* How a leaf walks: loops n0 .. n3 (n1 and n2 come with the call; in the last pass of\n"
               " * n0, last replaces n3); steps of its operands a, b along the loops, along the tile\n"
               " * (t) and from vector to vector (k); likewise of the addends c and d and the result y,\n"
-              " * whose lanes lie `spread` apart; what happens to the sum, which may add to what is there.\n"
-              " * Gated, c is no addend: the sum passes where c is between low and high. */\n"
+              " * whose lanes lie `spread` apart; what happens to the sum, which may add to what is there;\n"
+              " * what to draw into the cache.  Gated, c is no addend: the sum passes where c is between low\n"
+              " * and high. */\n"
               "typedef struct @_leaf {\n"
               "    float scale, low, high;\n"
               "    int n0, n3, last, a0, a1, a2, a3, b0, b1, b2, b3;\n"
               "    int at, ak, bt, bk, ct, ck, dt, dk, yt, yk;\n"
-              "    int c_vector, d_vector, valid, spread, add, gated, ahead_lines;\n"
+              "    int c_vector, d_vector, valid, spread, add, gated, ahead_lines, next_tile;\n"
               "} @_leaf;\n");
     if (host || !bodies)
         print_prefixed(t, prefix,
@@ -72,6 +76,9 @@ void print_leaf_types(Text *t, const char *prefix, int lanes, bool bodies, bool 
     if (!bodies)
         return;
     print_prefixed(t, prefix, format(c,
+              "\n/* Numbers kept for a later pass would take the registers of the sums. */\n"
+              "#if defined __GNUC__ && !defined __clang__\n"
+              "#pragma GCC optimize (\"no-predictive-commoning\")\n#endif\n"
               "\nenum { @_lanes = %d };\n"
               "typedef float @_vec __attribute__((vector_size(%d), aligned(4), may_alias));\n\n",
               lanes, lanes * 4));
@@ -81,8 +88,8 @@ void print_leaf_types(Text *t, const char *prefix, int lanes, bool bodies, bool 
     print_prefixed(t, prefix,
               INLINE " @_vec @_load(const float *from)\n{\n    return *(const @_vec *)from;\n}\n\n"
               INLINE " @_vec @_all(float x)\n{\n    return (@_vec){0} + x;\n}\n\n");
-    print_choice(t, prefix, lanes, "larger", '>', host);
-    print_choice(t, prefix, lanes, "smaller", '<', host);
+    print_choice(t, prefix, lanes, "larger", '>');
+    print_choice(t, prefix, lanes, "smaller", '<');
     print_prefixed(t, prefix,
               "/* Every second element. */\n"
               INLINE " @_vec @_second(const float *from)\n{\n"
@@ -96,13 +103,18 @@ void print_leaf_types(Text *t, const char *prefix, int lanes, bool bodies, bool 
               INLINE " @_vec @_addend(const float *from, int vector)\n{\n"
               "    return vector ? @_load(from) : @_all(*from);\n}\n\n"
               INLINE " void @_store(float *y, @_vec s, int valid, int spread, int add)\n{\n"
-              "    if (add && spread == 1 && valid == @_lanes)\n        s += @_load(y);\n"
-              "    if (spread == 1 && valid == @_lanes)\n        *(@_vec *)y = s;\n"
-              "    for (int i = 0; i < valid && !(spread == 1 && valid == @_lanes); i++)\n"
-              "        y[i * spread] = add ? y[i * spread] + s[i] : s[i];\n}\n\n"
-              "/* s where x is between the bounds, elsewhere 0. */\n"
-              INLINE " @_vec @_gate(@_vec s, @_vec x, const @_leaf *g)\n{\n");
+              "    if (spread == 1 && valid == @_lanes) {\n"
+              "        if (add)\n            s += @_load(y);\n        *(@_vec *)y = s;\n        return;\n    }\n"
+              "    if (spread > 1 || add) {\n        for (int i = 0; i < valid; i++)\n"
+              "            y[i * spread] = add ? y[i * spread] + s[i] : s[i];\n        return;\n    }\n"
+              "    const float *from = (const float *)&s;\n");
+    for (int half = lanes / 2; half; half /= 2)
+        text_add(t, "    if (valid & %1$d) {\n        __builtin_memcpy(y, from, %2$d);\n"
+                    "        y += %1$d, from += %1$d;\n    }\n", half, half * 4);
     print_prefixed(t, prefix, format(c,
+              "}\n\n"
+              "/* s where x is between the bounds, elsewhere 0. */\n"
+              INLINE " @_vec @_gate(@_vec s, @_vec x, const @_leaf *g)\n{\n"
               "    typedef int mask __attribute__((vector_size(%d)));\n"
               "    mask open = x > @_all(g->low);\n"
               "    if (g->high < " UNBOUNDED ")\n        open &= x < @_all(g->high);\n"
@@ -130,6 +142,8 @@ static const char *const arguments =
 
 const char *print_leaf_member(Context *c, const Leaf *leaf)
 {
+    if (leaf->window)
+        return format(c, "win_%dx%d_s%d", leaf->vectors, leaf->tile, leaf->stride);
     const char *kind = leaf->kind == LEAF_MAX ? "max" : leaf->kind == LEAF_SUM ? "sum"
                      : leaf->b.vector ? "mul" : "fma";
     const char *stride = leaf->stride ? format(c, "_s%d", leaf->stride) : "";
@@ -194,7 +208,7 @@ static void each_sum(Text *t, const Leaf *leaf, const char *statement)
 {
     for (int i = 0; i < leaf->tile; i++)
         for (int k = 0; k < leaf->vectors; k++)
-            text_add(t, statement, i, k, k == leaf->vectors - 1 ? "g->valid" : "@_lanes");
+            text_add(t, statement, i, k, leaf->window || k == leaf->vectors - 1 ? "g->valid" : "@_lanes");
 }
 
 /* What @_finish does, step by step for all sums: the host's members ask once for what a
@@ -203,26 +217,113 @@ static void print_phases(Text *t, const Leaf *leaf)
 {
     static const struct { const char *head, *statement; } phase[] = {
         {"if (g->scale != 1.0f) {", "s%1$d_%2$d *= g->scale;"},
-        {"if (c && g->c_vector && !g->gated) {", "s%1$d_%2$d += @_load(c + %1$d * g->ct + %2$d * g->ck);"},
-        {"if (c && !g->c_vector && !g->gated) {", "s%1$d_%2$d += @_all(c[%1$d * g->ct + %2$d * g->ck]);"},
-        {"if (d && g->d_vector) {", "s%1$d_%2$d += @_load(d + %1$d * g->dt + %2$d * g->dk);"},
-        {"if (d && !g->d_vector) {", "s%1$d_%2$d += @_all(d[%1$d * g->dt + %2$d * g->dk]);"},
-        {"if (g->gated) {", "s%1$d_%2$d = @_gate(s%1$d_%2$d, @_load(c + %1$d * g->ct + %2$d * g->ck), g);"},
+        {"if (c && g->c_vector && !g->gated) {", "s%1$d_%2$d += @_load(c + %1$d * ct + %2$d * g->ck);"},
+        {"if (c && !g->c_vector && !g->gated) {", "s%1$d_%2$d += @_all(c[%1$d * ct + %2$d * g->ck]);"},
+        {"if (d && g->d_vector) {", "s%1$d_%2$d += @_load(d + %1$d * dt + %2$d * g->dk);"},
+        {"if (d && !g->d_vector) {", "s%1$d_%2$d += @_all(d[%1$d * dt + %2$d * g->dk]);"},
+        {"if (g->gated) {", "s%1$d_%2$d = @_gate(s%1$d_%2$d, @_load(c + %1$d * ct + %2$d * g->ck), g);"},
         {"if (!g->gated && g->low > -" UNBOUNDED ") {\n        const @_vec low = @_all(g->low);",
          "s%1$d_%2$d = @_larger(s%1$d_%2$d, low);"},
         {"if (!g->gated && g->high < " UNBOUNDED ") {\n        const @_vec high = @_all(g->high);",
          "s%1$d_%2$d = @_smaller(s%1$d_%2$d, high);"},
-        {"const int yt = g->yt, yk = g->yk;\n    if (g->valid == @_lanes && g->spread == 1 && !g->add) {",
-         "*(@_vec *)(y + %1$d * yt + %2$d * yk) = s%1$d_%2$d;"},
     };
+    const char *lanes = leaf->stride && leaf->kind == LEAF_FMA ? format(t->c, "%d", leaf->lanes) : NULL;
+    text_add(t, "    const int ct = %s, dt = %s, yt = %s, yk = g->yk;\n", lanes ? "0" : "g->ct",
+             lanes ? lanes : "g->dt", lanes ? lanes : "g->yt");
     for (size_t i = 0; i < sizeof phase / sizeof *phase; i++) {
         text_add(t, "    %s\n", phase[i].head);
         each_sum(t, leaf, format(t->c, "        %s\n", phase[i].statement));
         text_add(t, "    }\n");
     }
-    text_add(t, "    else {\n");
+    const char *whole = "*(@_vec *)(y + %1$d * yt + %2$d * yk) = s%1$d_%2$d;\n";
+    if (leaf->window) {
+        each_sum(t, leaf, format(t->c, "    %s", whole));
+        return;
+    }
+    text_add(t, "    if (g->valid == @_lanes && g->spread == 1 && !g->add) {\n");
+    each_sum(t, leaf, format(t->c, "        %s", whole));
+    text_add(t, "    } else {\n");
     each_sum(t, leaf, "        @_store(y + %1$d * yt + %2$d * yk, s%1$d_%2$d, %3$s, g->spread, g->add);\n");
     text_add(t, "    }\n");
+}
+
+/* The reduction as loops, the innermost's body written out for the tile. */
+static void print_loops(Text *t, const Leaf *leaf)
+{
+    text_add(t,
+             "    for (int i0 = 0; i0 < g->n0; i0++) {\n%s"
+             "        for (int i1 = 0; i1 < n1; i1++)\n"
+             "            for (int i2 = 0; i2 < n2; i2++) {\n"
+             "                const float *p = a + i0 * g->a0 + i1 * g->a1 + i2 * g->a2;\n",
+             leaf->taps ? "" : "        const int n3 = i0 < g->n0 - 1 ? g->n3 : g->last;\n");
+    if (leaf->kind == LEAF_FMA)
+        text_add(t, "                const float *q = b + i0 * g->b0 + i1 * g->b1 + i2 * g->b2;\n");
+    if (leaf_shares(leaf))
+        text_add(t,
+                 "                for (int line = 0; line < g->ahead_lines; line++, ahead += 16)\n"
+                 "                    __builtin_prefetch(ahead);\n");
+    if (leaf_shares(leaf) && leaf->tile > 1)
+        text_add(t, "                if (g->next_tile) {\n#pragma GCC unroll %1$d\n"
+                    "                    for (int i = %1$d; i < %2$d; i++)\n"
+                    "                        __builtin_prefetch(q + i * g->bt);\n"
+                    "                }\n", leaf->tile, 2 * leaf->tile);
+    if (leaf->taps)                              /* neighbours in the tile share what they load */
+        text_add(t, "#pragma GCC unroll %d\n                for (int i3 = 0; i3 < %d; i3++) {\n", leaf->taps,
+                 leaf->taps);
+    else
+        text_add(t, "%s                for (int i3 = 0; i3 < n3; i3++) {\n",
+                 leaf->rolled && leaf_shares(leaf) ? "#pragma GCC unroll 1\n" : "");
+    if (leaf->rolled && leaf_shares(leaf))
+        for (int k = 0; k < leaf->vectors; k++)
+            text_add(t, "                    __builtin_prefetch(p + %d%s);\n", WEIGHTS_AHEAD,
+                     step(t->c, k, "ak"));
+    print_step(t, leaf);
+    text_add(t, "                    p += %s;\n", leaf->stride ? format(t->c, "%d", leaf->lanes) : "g->a3");
+    if (leaf->kind == LEAF_FMA)
+        text_add(t, "                    q += %s;\n",
+                 !leaf->stride ? "g->b3" : leaf_shares(leaf) ? "1" : format(t->c, "%d", leaf->lanes));
+    text_add(t, "                }\n            }\n    }\n");
+}
+
+static const char *lanes_on(Context *c, int vectors, const Leaf *leaf)
+{
+    return vectors ? format(c, " + %d", vectors * leaf->lanes) : "";
+}
+
+/* The sums that meet place x of row y of operand a. */
+static void print_place(Text *t, const Leaf *leaf, int x, int y)
+{
+    int stride = leaf->stride / leaf->lanes;
+    text_add(t, "        v = @_load(p%s);\n", lanes_on(t->c, x, leaf));
+    for (int k = 0; k < leaf->vectors; k++) {
+        int row = y - k * stride, sums = 0;
+        for (int i = 0; i < leaf->tile && row >= 0 && row < leaf->window; i++) {
+            int column = x - i * stride;
+            if (column >= 0 && column < leaf->window)
+                text_add(t, "%ss%d_%d += v * w%d_%d;", sums++ ? " " : "        ", i, k, row, column);
+        }
+        text_add(t, sums ? "\n" : "");
+    }
+}
+
+/* A window of all taps: every row of operand a that exists meets its rows of weights, and is
+ * loaded once. */
+static void print_window(Text *t, const Leaf *leaf)
+{
+    int stride = leaf->stride / leaf->lanes;
+    int rows = leaf->window + (leaf->vectors - 1) * stride;
+    int columns = leaf->window + (leaf->tile - 1) * stride;
+    for (int row = 0; row < leaf->window; row++)
+        for (int column = 0; column < leaf->window; column++)
+            text_add(t, "    const @_vec w%d_%d = @_load(b%s%s);\n", row, column, step(t->c, row, "b2"),
+                     lanes_on(t->c, column, leaf));
+    text_add(t, "    const float *p = a;\n    @_vec v;\n");
+    for (int row = 0; row < rows; row++) {
+        text_add(t, "    if (n1 <= %d && %d < n2) {\n", row, row);
+        for (int column = 0; column < columns; column++)
+            print_place(t, leaf, column, row);
+        text_add(t, row < rows - 1 ? "    }\n    p += g->a2;\n" : "    }\n");
+    }
 }
 
 void print_leaf_body(Text *out, const char *prefix, const Leaf *leaf, bool is_static)
@@ -243,29 +344,10 @@ void print_leaf_body(Text *out, const char *prefix, const Leaf *leaf, bool is_st
         for (int k = 0; k < leaf->vectors; k++)
             printer_argument_list(&sums, 8, format(c, "s%d_%d = %s", i, k, start));
     text_add(t, "    @_vec %s;\n", sums.data);
-    text_add(t,
-             "    for (int i0 = 0; i0 < g->n0; i0++) {\n%s"
-             "        for (int i1 = 0; i1 < n1; i1++)\n"
-             "            for (int i2 = 0; i2 < n2; i2++) {\n"
-             "                const float *p = a + i0 * g->a0 + i1 * g->a1 + i2 * g->a2;\n",
-             leaf->taps ? "" : "        const int n3 = i0 < g->n0 - 1 ? g->n3 : g->last;\n");
-    if (leaf->kind == LEAF_FMA)
-        text_add(t, "                const float *q = b + i0 * g->b0 + i1 * g->b1 + i2 * g->b2;\n");
-    if (leaf_shares(leaf))
-        text_add(t,
-                 "                for (int line = 0; line < g->ahead_lines; line++, ahead += 16)\n"
-                 "                    __builtin_prefetch(ahead);\n");
-    if (leaf->taps)                              /* neighbours in the tile share what they load */
-        text_add(t, "#pragma GCC unroll %d\n                for (int i3 = 0; i3 < %d; i3++) {\n", leaf->taps,
-                 leaf->taps);
+    if (leaf->window)
+        print_window(t, leaf);
     else
-        text_add(t, "                for (int i3 = 0; i3 < n3; i3++) {\n");
-    print_step(t, leaf);
-    text_add(t, "                    p += %s;\n", leaf->stride ? format(c, "%d", leaf->lanes) : "g->a3");
-    if (leaf->kind == LEAF_FMA)
-        text_add(t, "                    q += %s;\n",
-                 !leaf->stride ? "g->b3" : leaf_shares(leaf) ? "1" : format(c, "%d", leaf->lanes));
-    text_add(t, "                }\n            }\n    }\n");
+        print_loops(t, leaf);
     if (is_static)
         each_sum(t, leaf, "    @_finish(y, s%1$d_%2$d, c, d, %1$d, %2$d, %3$s, g);\n");
     else
@@ -302,35 +384,46 @@ const char *print_leaf_geometry(Context *c, const Leaf *l)
     numbers(&t, (const int[]){a->t, a->k, b->t, b->k, l->bias.t, l->bias.k, l->add.t, l->add.k,
                               l->y.t, l->y.k}, 10);
     numbers(&t, (const int[]){l->bias.vector, l->add.vector, l->valid, l->y.spread, l->accumulate, l->gated,
-                              l->ahead_lines}, 7);
+                              l->ahead_lines, l->next_tile}, 8);
     return format(c, "%s, %s, %s, %s, %s, %s, %s, %s, %s, %s,\n    %s", print_leaf_member(c, l),
                   b->node ? "b" : "0", l->bias.node ? "c" : "0", l->add.node ? "d" : "0",
                   l->ahead.node ? "ahead" : "0",
-                  l->count[1] ? format(c, "%d", l->count[1]) : "n1",
-                  l->count[2] ? format(c, "%d", l->count[2]) : "n2",
+                  l->count[1] && !l->window ? format(c, "%d", l->count[1]) : "n1",
+                  l->count[2] && !l->window ? format(c, "%d", l->count[2]) : "n2",
                   print_float(c, (double)l->scale), limit(c, l->low), limit(c, l->high), t.data);
 }
 
 /* -- the host's family -- */
 
-enum { FAMILY_TILE = 14, FAMILY_VECTORS = 4, FAMILY_TAPS = 3 };
+enum { FAMILY_TILE = 14, FAMILY_VECTORS = 4, FAMILY_TAPS = 5 };
 
-/* Steps along the tile that members know: of one or two vectors.  Numbers side by side would
- * tempt gcc to keep those of the next pass, for which there are no registers. */
+/* Steps along the tile that members know: of one or two vectors, or of as many numbers.  Then
+ * the results of products and what is added to them lie in vectors, too. */
 static bool stride_in_family(const Leaf *l, int stride)
 {
-    return stride == l->lanes || stride == 2 * l->lanes;
+    return stride == l->lanes || stride == 2 * l->lanes || (leaf_shares(l) && (stride == 1 || stride == 2));
+}
+
+/* Windows whose width members know: 2 and 3 for vectors, 5 for numbers. */
+static bool taps_in_family(const Leaf *l, int taps)
+{
+    if (leaf_shares(l))
+        return taps == FAMILY_TAPS && !l->rolled && l->stride < 2;
+    return (taps == 2 || taps == 3) && l->stride && l->kind != LEAF_SUM && l->vectors == 1;
 }
 
 void print_leaf_suit(Leaf *l)
 {
+    if (l->window)
+        return;
     int along = leaf_shares(l) ? l->b.t : l->a.t;
     bool b_steps = l->kind != LEAF_FMA || l->b.step[3] == (leaf_shares(l) ? 1 : l->lanes);
-    bool steps = b_steps && l->a.spread <= 1 && l->a.step[3] == l->lanes;
+    bool blocks = l->kind != LEAF_FMA || (l->y.t == l->lanes && (!l->bias.node || !l->bias.t) &&
+                                          (!l->add.node || l->add.t == l->lanes));
+    bool steps = blocks && b_steps && l->a.spread <= 1 && l->a.step[3] == l->lanes;
     l->stride = steps && stride_in_family(l, along) ? along : 0;
-    bool taps = l->stride && !leaf_shares(l) && l->kind != LEAF_SUM && l->vectors == 1;
     int count = l->last == l->count[3] ? l->count[3] : 0;
-    l->taps = taps && count > 1 && count <= FAMILY_TAPS ? count : 0;
+    l->taps = taps_in_family(l, count) ? count : 0;
 }
 
 static bool in_family(const Target *target, const Leaf *l)
@@ -340,26 +433,42 @@ static bool in_family(const Target *target, const Leaf *l)
         return false;
     if (l->stride && !stride_in_family(l, l->stride))
         return false;
-    if (l->taps == 1 || (l->taps && (shares || !l->stride || l->kind == LEAF_SUM || l->vectors > 1)))
+    if (l->taps && !taps_in_family(l, l->taps))
         return false;
     if (!shares)
         return l->vectors == 1 ? l->tile + 3 <= target->registers : l->tile == 1;
-    return (l->tile + 1) * l->vectors + 2 <= target->registers && (l->vectors <= 2 || l->tile == 1);
+    return leaf_shape_fits(target, l->tile, l->vectors);
+}
+
+static void print_member(Text *t, Text *table, const char *prefix, const Leaf *l)
+{
+    const char *member = print_leaf_member(t->c, l);
+    print_leaf_body(t, prefix, l, false);
+    text_add(table, "    {\"cnnc_%s\", (const void *)%s_%s},\n", member, prefix, member);
 }
 
 /* The members of one kind, tile and number of vectors, and their rows of the table. */
 static void print_members(Text *t, Text *table, const char *prefix, const Target *target, Leaf l)
 {
     l.lanes = target->lanes;
+    l.rolled = leaf_rolled(target, l.tile, l.vectors);
     for (l.a.spread = 1; l.a.spread <= LEAF_SPREAD; l.a.spread++)
         for (l.stride = 0; l.stride <= 2 * l.lanes; l.stride++)
             for (l.taps = 0; l.taps <= FAMILY_TAPS; l.taps++) {
                 if (!in_family(target, &l))
                     continue;
-                const char *member = print_leaf_member(t->c, &l);
-                print_leaf_body(t, prefix, &l, false);
-                text_add(table, "    {\"cnnc_%s\", (const void *)%s_%s},\n", member, prefix, member);
+                print_member(t, table, prefix, &l);
             }
+}
+
+/* Windows of so many rows. */
+static void print_windows(Text *t, Text *table, const char *prefix, const Target *target, int rows)
+{
+    Leaf l = {.kind = LEAF_FMA, .b.vector = true, .lanes = target->lanes, .vectors = rows,
+              .window = LEAF_WINDOW};
+    for (l.tile = 1; l.tile <= LEAF_WINDOW_TILE; l.tile++)
+        for (l.stride = l.lanes; l.stride <= 2 * l.lanes; l.stride += l.lanes)
+            print_member(t, table, prefix, &l);
 }
 
 void print_leaf_family(Text *t, const Target *target)
@@ -380,6 +489,8 @@ void print_leaf_family(Text *t, const Target *target)
                 l.vectors = vectors;
                 print_members(t, &table, prefix, target, l);
             }
+    for (int rows = 1; rows <= LEAF_WINDOW_ROWS && target->registers >= LEAF_WINDOW_REGISTERS; rows++)
+        print_windows(t, &table, prefix, target, rows);
     print_probes(t, &table, prefix, target);
     text_add(t, "\nconst struct { const char *name; const void *address; } %s_leaves[] = {\n%s    {0, 0}\n"
                 "};\n", prefix,

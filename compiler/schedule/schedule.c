@@ -378,7 +378,7 @@ static const char *describe(const Schedule *s)
 static Schedule prepare(Function *f, Nest *nest, const LeafShape *wanted)
 {
     Schedule s = {.c = f->c, .target = f->target, .wanted = wanted, .candidate = f->candidate, .nest = nest,
-                  .tile_axis = -1, .vector_axis = -1};
+                  .tile_axis = -1, .vector_axis = -1, .row_axis = -1};
     bind(&s);
     choose_order(&s);
     return s;

@@ -27,6 +27,7 @@ typedef struct Schedule {
     int parallel;                         /* how many of order[] are */
     int tile_axis, tile;                  /* -1: none */
     int vector_axis, vectors;             /* blocks along the lanes computed together; -1: none */
+    int row_axis, rows;                   /* likewise of windows written out whole; -1: none */
     int rolled;                           /* order[parallel .. rolled) are loops, the rest is written out */
     int part_axis, part;                  /* an axis written out in parts, or -1 */
     int peel_begin, peel_end;             /* of the tile axis: needs no clipping between */

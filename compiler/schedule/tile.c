@@ -12,6 +12,8 @@
 enum {
     TILE_MOST = 14,                              /* the largest member of the leaf family */
     VECTORS_MOST = 4,                            /* of a tile of one */
+    FUSED_LANES = 8,                             /* vectors from here on multiply and add at once */
+    PIPELINE = 8,                                /* products that a processor has under way */
     LINE = 16,                                   /* floats of a cache line */
     LINES_WORTH = 128                            /* a block that other data may have driven from the cache */
 };
@@ -140,16 +142,90 @@ static int at_most(int extent, int most)
     return extent < most ? extent : most;
 }
 
-/* Accumulators, the vectors that fill them and one more must fit the registers. */
+/* Accumulators, the vectors that fill them and one number must fit the registers, one of which
+ * stays free where that is cheap. */
 static int tile_most(const Target *target, int vectors)
 {
-    return at_most((target->registers - vectors - 2) / vectors, TILE_MOST);
+    return at_most((target->registers - vectors - (vectors > 2 ? 1 : 2)) / vectors, TILE_MOST);
+}
+
+/* Vectors of a tile of several: three make short tiles long enough where registers are few, but
+ * short vectors know no fused product, which takes one more. */
+static int vectors_most(const Target *target)
+{
+    return target->lanes >= FUSED_LANES && target->registers < LEAF_WINDOW_REGISTERS ? 3 : 2;
+}
+
+bool leaf_rolled(const Target *target, int tile, int vectors)
+{
+    return 2 * tile * vectors + tile > target->registers - 2;
 }
 
 bool leaf_shape_fits(const Target *target, int tile, int vectors)
 {
     return target->lanes > 1 && vectors >= 1 && vectors <= VECTORS_MOST && tile >= 1 &&
-           tile <= tile_most(target, vectors) && (vectors <= 2 || tile == 1);
+           tile <= tile_most(target, vectors) && (vectors <= vectors_most(target) || tile == 1);
+}
+
+/* Whether results and what is added to them lie a vector a step. */
+static bool blocks_along(const Schedule *s, int axis)
+{
+    const Leaf *leaf = &s->leaf;
+    int lanes = s->target->lanes;
+    return s->nest->store.address.coef[axis] == lanes &&
+           (!leaf->bias.node || leaf->bias.address.coef[axis] == 0) &&
+           (!leaf->add.node || leaf->add.address.coef[axis] == lanes);
+}
+
+/* The axis along which windows of vectors, one vector a place and the same step in both
+ * directions, overlap from row to row; -1: none. */
+static int window_rows(const Schedule *s)
+{
+    const Leaf *leaf = &s->leaf;
+    const Affine *a = &leaf->a.address, *b = &leaf->b.address;
+    if (leaf->kind != LEAF_FMA || leaf_shares(leaf) || s->axes != s->parallel + 2 || s->tile_axis < 0 ||
+        s->target->registers < LEAF_WINDOW_REGISTERS || s->nest->valid < s->target->lanes ||
+        s->nest->store.accumulate)
+        return -1;
+    int height = s->order[s->parallel], width = s->order[s->axes - 1], lanes = s->target->lanes;
+    int stride = a->coef[s->tile_axis] / lanes;
+    if (s->nest->axis[height].extent != LEAF_WINDOW || s->nest->axis[width].extent != LEAF_WINDOW ||
+        clipped(s, width) || a->coef[width] != lanes || b->coef[width] != lanes ||
+        (stride != 1 && stride != 2) || a->coef[s->tile_axis] % lanes || !blocks_along(s, s->tile_axis))
+        return -1;
+    for (int i = 0; i < s->parallel; i++) {
+        int axis = s->order[i];
+        if (axis != s->tile_axis && axis != s->nest->lane && axis != s->vector_axis && !b->coef[axis] &&
+            a->coef[axis] == stride * a->coef[height])
+            return axis;
+    }
+    return -1;
+}
+
+/* What all tiles of a row of blocks take: a pass as long as its products, but not shorter than
+ * one takes until it can be added to. */
+static int row_cost(const Schedule *s, int blocks, int extent, int vectors)
+{
+    int most = tile_most(s->target, vectors), tiles = (extent + most - 1) / most, cost = 0;
+    for (int left = blocks; left > 0; left -= vectors)
+        for (int i = 0; i < tiles; i++) {
+            int products = (extent * (i + 1) / tiles - extent * i / tiles) * at_most(left, vectors);
+            cost += products > PIPELINE ? products : PIPELINE;
+        }
+    return cost;
+}
+
+static int choose_vectors(const Schedule *s, int blocks, int extent)
+{
+    if (extent == 1)
+        return at_most(blocks, VECTORS_MOST);
+    if (!leaf_shares(&s->leaf))
+        return 1;
+    int best = at_most(blocks, 2);
+    for (int v = 3; v <= at_most(blocks, vectors_most(s->target)); v++)
+        if (row_cost(s, blocks, extent, v) < row_cost(s, blocks, extent, best))
+            best = v;
+    return best;
 }
 
 /* As few tiles as possible, equal ones; the candidates: one vector, or one or two tiles more. */
@@ -157,16 +233,18 @@ static void choose_tile(Schedule *s)
 {
     int blocks = s->nest->axis[s->vector_axis].extent;
     int extent = s->tile_axis < 0 ? 1 : s->nest->axis[s->tile_axis].extent;
-    s->vectors = at_most(blocks, extent == 1 ? VECTORS_MOST : leaf_shares(&s->leaf) ? 2 : 1);
+    s->vectors = choose_vectors(s, blocks, extent);
     if (s->candidate >= CANDIDATES / 2)
         s->vectors = at_most(s->vectors, extent == 1 ? 2 : 1);
-    int most = tile_most(s->target, s->vectors);
+    s->row_axis = window_rows(s);
+    s->rows = s->row_axis < 0 ? 1 : at_most(s->nest->axis[s->row_axis].extent, LEAF_WINDOW_ROWS);
+    int most = s->row_axis < 0 ? tile_most(s->target, s->vectors) : LEAF_WINDOW_TILE;
     int tiles = (extent + most - 1) / most + s->candidate % (CANDIDATES / 2);
     s->tile = (extent + tiles - 1) / tiles;
     bool wide = leaf_shares(&s->leaf) || extent == 1;
     if (s->wanted && (wide || s->wanted->vectors == 1)) {
         s->vectors = at_most(blocks, s->wanted->vectors);
-        s->tile = at_most(extent, s->wanted->tile);
+        s->tile = at_most(at_most(extent, s->wanted->tile), most);
     }
 }
 
@@ -216,7 +294,7 @@ static void set_steps(const Schedule *s, Operand *o)
     if (!o->node)
         return;
     o->t = s->tile_axis < 0 ? 0 : o->address.coef[s->tile_axis];
-    o->k = o->address.coef[s->vector_axis];
+    o->k = o->address.coef[s->row_axis < 0 ? s->vector_axis : s->row_axis];
     for (int i = 0; i < LEAF_LOOPS; i++)
         o->step[i] = s->loop_axis[i] < 0 ? 0 : o->address.coef[s->loop_axis[i]];
 }
@@ -267,6 +345,17 @@ static void look_ahead(Schedule *s, Leaf *leaf)
     leaf->ahead.address = placed(s, leaf->ahead.address);
 }
 
+/* Where blocks of numbers are all that is reduced, a tile reads each once, one here, one
+ * there: no processor guesses the next tile's. */
+static bool draws_next(const Schedule *s, const Leaf *leaf)
+{
+    if (!leaf_shares(leaf) || leaf->tile < 2 || leaf->b.t < LINE / 2 || s->axes != s->parallel + 2 ||
+        s->nest->axis[s->tile_axis].extent <= 2 * leaf->tile)
+        return false;
+    const Axis *lanes = &s->nest->axis[s->order[s->axes - 1]];
+    return lanes->lanes && lanes->outer == s->order[s->parallel];
+}
+
 /* -- building -- */
 
 static void append_leaf(Schedule *s, Loop ***tail, int tile, int vectors, bool last)
@@ -278,8 +367,13 @@ static void append_leaf(Schedule *s, Loop ***tail, int tile, int vectors, bool l
     leaf->tile = tile;
     leaf->vectors = vectors;
     leaf->lanes = s->target->lanes;
+    leaf->rolled = leaf_rolled(s->target, tile, vectors);
     leaf->valid = last ? s->nest->valid : s->target->lanes;
     leaf->accumulate = s->nest->store.accumulate;
+    if (s->row_axis >= 0) {
+        leaf->window = LEAF_WINDOW;
+        leaf->stride = leaf->a.address.coef[s->tile_axis];
+    }
     Operand *operands[] = {&leaf->a, &leaf->b, &leaf->bias, &leaf->add, &leaf->y};
     for (int i = 0; i < LEAF_LOOPS; i++) {
         int axis = s->loop_axis[i];
@@ -287,9 +381,11 @@ static void append_leaf(Schedule *s, Loop ***tail, int tile, int vectors, bool l
             continue;
         if (!leaf->count[i]) {
             Loop **none = &l->clip[i];
-            append_for(s, &none, axis, 0, s->nest->axis[axis].extent, 1);
+            int more = leaf->window ? (vectors - 1) * leaf->stride / leaf->lanes : 0;
+            append_for(s, &none, axis, 0, s->nest->axis[axis].extent + more, 1);
         }
-        s->fixed[axis] = leaf->count[i] != 0;    /* a clipped loop starts where its bound says */
+        /* A clipped loop starts where its bound says. */
+        s->fixed[axis] = leaf->count[i] || leaf->window;
     }
     s->fixed[s->nest->lane] = true;
     for (int i = 0; i < 5; i++) {
@@ -300,6 +396,7 @@ static void append_leaf(Schedule *s, Loop ***tail, int tile, int vectors, bool l
         if (s->loop_axis[i] >= 0)
             s->fixed[s->loop_axis[i]] = false;
     look_ahead(s, leaf);
+    leaf->next_tile = draws_next(s, leaf);
 }
 
 static void build_axes(Schedule *s, Loop ***tail, int depth, int tile, int vectors, bool last);
@@ -361,7 +458,9 @@ static void build_axes(Schedule *s, Loop ***tail, int depth, int tile, int vecto
         s->inside = false;
         build_tiles(s, tail, depth, s->peel_end, extent, 1, vectors, last);
     } else {
-        build_steps(s, tail, depth, 0, extent, 1, tile, vectors, last);
+        int rows = axis == s->row_axis ? s->rows : 1, whole = extent / rows * rows;
+        build_steps(s, tail, depth, 0, whole, rows, tile, axis == s->row_axis ? rows : vectors, last);
+        build_steps(s, tail, depth, whole, extent, 1, tile, vectors, last);
     }
 }
 
@@ -378,6 +477,8 @@ const char *tile_describe(const Schedule *s)
     text_add(&t, "lanes %s %d", axis[s->vector_axis].name, s->target->lanes);
     if (s->vectors > 1)
         text_add(&t, "; vectors %s %d", axis[s->vector_axis].name, s->vectors);
+    if (s->rows > 1)
+        text_add(&t, "; rows %s %d", axis[s->row_axis].name, s->rows);
     if (s->tile > 1)
         text_add(&t, "; tile %s %d", axis[s->tile_axis].name, s->tile);
     for (int i = s->parallel; i < s->axes; i++)
