@@ -37,7 +37,7 @@ static int moving_dim(const Node *n, const Affine *index, int axis, int most)
 static bool side_by_side(const Node *n, int dim)
 {
     const Storage *s = n->storage;
-    return s->lanes > 1 ? dim == 1 : dim == n->shape.rank - 1;
+    return s->lanes > 1 ? dim == s->lane_dim : dim == n->shape.rank - 1;
 }
 
 /* Blocks of the lane's dim outside, then all other dims (a reduction that comes in
@@ -149,9 +149,10 @@ static bool try_axis(Choice *c, int axis)
 static int row_axis(const Nest *nest)
 {
     const Store *store = &nest->store;
-    int last = store->node->shape.rank - 1;
-    for (int i = 0; i < nest->axes && last >= 0; i++)
-        if (!nest->axis[i].reduce && nest->axis[i].extent > 3 && store->index[last].coef[i] == 1)
+    const Storage *s = store->node->storage;
+    int dim = s->lanes > 1 && s->lane_dim == 0 ? 0 : store->node->shape.rank - 1;
+    for (int i = 0; i < nest->axes && dim >= 0; i++)
+        if (!nest->axis[i].reduce && nest->axis[i].extent > 3 && store->index[dim].coef[i] == 1)
             return i;
     return -1;
 }
@@ -175,6 +176,39 @@ static bool try_rows(Choice *c)
     return true;
 }
 
+/* -- sums over samples that lie side by side -- */
+
+typedef struct Across { int axis, moving; bool possible; } Across;
+
+static void check_across(Expr *load, void *user)
+{
+    Across *a = user;
+    const Node *n = load->load.node;
+    int dim = moving_dim(n, load->load.index, a->axis, 1);
+    if (dim == -1)
+        return;
+    a->moving++;
+    a->possible &= dim == 0 && n->storage->lanes > 1 && n->storage->lane_dim == 0;
+}
+
+/* The lanes are then terms of the sum: all of its factors move along them. */
+static bool try_across(Choice *c)
+{
+    Nest *nest = c->nest;
+    int lanes = c->f->target->lanes;
+    for (int i = 0; i < nest->axes && nest->reduce == REDUCE_SUM; i++) {
+        Across a = {.axis = i, .possible = true};
+        expr_loads(nest->term, check_across, &a);
+        if (!nest->axis[i].reduce || nest->axis[i].extent % lanes || !a.possible ||
+            a.moving != (nest->term->kind == X_LOAD ? 1 : 2))
+            continue;
+        nest->valid = lanes;
+        nest->lane = nest_split(nest, i, lanes);
+        return true;
+    }
+    return false;
+}
+
 void lanes_choose(Function *f, Kernel *kernel, Nest *nest)
 {
     Choice c = {.f = f, .kernel = kernel, .nest = nest};
@@ -188,8 +222,11 @@ void lanes_choose(Function *f, Kernel *kernel, Nest *nest)
         nest->valid = padded ? f->target->lanes : last_vector(nest->axis[i].whole, f->target->lanes);
         found = try_axis(&c, i);
     }
-    if (!found && !try_rows(&c))
+    if (!found && !try_rows(&c)) {
+        if (c.f->by_samples)
+            try_across(&c);
         return;
+    }
     nest->lane = c.axis;
     c.pack = true;
     try_axis(&c, nest->lane);

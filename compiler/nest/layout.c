@@ -9,6 +9,9 @@
  * its lanes, [C/lanes][H][W][lanes]: a pixel's block is one vector.  Lanes beyond C
  * are zero.
  *
+ * Samples.  Training knows many of them at once.  Where most tensors have few channels, the
+ * samples lie innermost, [C][H][W][N]: whatever is computed is then the same for a whole vector.
+ *
  * Memory that is the user's, or is also seen in another shape, is plain: whoever
  * wants it otherwise reads a copy. */
 #include "../cnnc.h"
@@ -54,6 +57,83 @@ static Node *copy_of(Copies *copies, Node *n)
     return *copy;
 }
 
+/* -- samples side by side -- */
+
+/* Few channels would leave lanes idle and their memory unused. */
+static bool few_channels(const Storage *s, int lanes)
+{
+    return s->shape.dim[1] * 10 < lanes * 8;
+}
+
+/* Whether samples fill vectors where channels would not, in most of the memory. */
+static bool worth_samples(const Function *f)
+{
+    int64_t few = 0, all = 0;
+    for (int i = 0; i < f->storages; i++) {
+        const Storage *s = f->storage[i];
+        if (s->place != PLACE_WORKSPACE || !s->batched || s->shape.rank < 3)
+            continue;
+        all += shape_count(&s->shape);
+        few += few_channels(s, f->target->lanes) ? shape_count(&s->shape) : 0;
+    }
+    return !f->frozen && f->target->lanes > 1 && f->graph->batch >= f->target->lanes && 2 * few > all;
+}
+
+/* What the caller has in rows of samples is laid out anew for reductions. */
+static void want_samples(Expr *load, void *user)
+{
+    Access *a = &load->load;
+    if (a->node->storage->place == PLACE_INPUT && a->node->storage->batched && a->node->dtype == F32)
+        a->node = copy_of(user, a->node);
+}
+
+typedef struct Swap { int a, b; } Swap;
+
+static void swap_axes(Affine *a, void *user)
+{
+    const Swap *s = user;
+    int coef = a->coef[s->a];
+    a->coef[s->a] = a->coef[s->b];
+    a->coef[s->b] = coef;
+}
+
+static void find_sample_axis(Expr *load, void *user)
+{
+    int *axis = user;
+    for (int i = 0; load->load.node->storage->lanes > 1 && i < MAX_AXES; i++)
+        if (load->load.index[0].coef[i])
+            *axis = i;
+}
+
+/* The axis of the samples becomes the innermost: neighbours in memory are neighbours in loops. */
+static void sink_samples(Nest *nest)
+{
+    int axis = -1;
+    Expr store = {.kind = X_LOAD, .load.node = nest->store.node};
+    memcpy(store.load.index, nest->store.index, sizeof nest->store.index);
+    find_sample_axis(&store, &axis);
+    nest_loads(nest, find_sample_axis, &axis);
+    for (; axis >= 0 && axis < nest->axes - 1; axis++) {
+        Axis moved = nest->axis[axis];
+        nest->axis[axis] = nest->axis[axis + 1];
+        nest->axis[axis + 1] = moved;
+        nest_affines(nest, swap_axes, &(Swap){axis, axis + 1});
+    }
+}
+
+static void lay_out_samples(Function *f)
+{
+    for (int i = 0; i < f->storages; i++) {
+        Storage *s = f->storage[i];
+        bool inside = s->place == PLACE_WORKSPACE && s->batched && s->shape.rank > 0;
+        s->lanes = inside ? f->target->lanes : 1;
+        s->lane_dim = 0;
+    }
+    for (int k = 0; k < f->kernels; k++)
+        for (int i = 0; i < f->kernel[k]->nests; i++)
+            sink_samples(f->kernel[k]->nest[i]);
+}
+
 /* -- gaps -- */
 
 /* A read that leaves its row needs a gap as wide as it leaves it. */
@@ -84,6 +164,8 @@ static void find_gaps(Function *f)
         copies.layer = kernel->node->layer;
         for (int i = 0; i < kernel->nests; i++) {
             copies.nest = kernel->nest[i];
+            if (copies.nest->reduces && f->by_samples)
+                expr_loads(copies.nest->term, want_samples, &copies);
             if (copies.nest->reduces && copies.nest->reduce == REDUCE_SUM)   /* zero is neutral */
                 expr_loads(copies.nest->term, want_gap, &copies);
         }
@@ -161,18 +243,19 @@ static void visit_accesses(Function *f, bool split)
         }
 }
 
-/* Few channels would leave lanes idle and their memory unused: then rows are the better vectors. */
+/* Of few channels rows are the better vectors. */
 static bool worth_blocks(const Storage *s, int lanes)
 {
-    return s->place == PLACE_WORKSPACE && !s->plain && s->shape.rank > 2 &&
-           s->shape.dim[1] * 10 >= lanes * 8;
+    return s->place == PLACE_WORKSPACE && !s->plain && s->shape.rank > 2 && !few_channels(s, lanes);
 }
 
 static void find_blocks(Function *f)
 {
-    for (int i = 0; i < f->storages; i++)
-        f->storage[i]->lanes =
-            f->target->lanes > 1 && worth_blocks(f->storage[i], f->target->lanes) ? f->target->lanes : 1;
+    int lanes = f->target->lanes;
+    for (int i = 0; i < f->storages; i++) {
+        f->storage[i]->lanes = lanes > 1 && worth_blocks(f->storage[i], lanes) ? lanes : 1;
+        f->storage[i]->lane_dim = 1;
+    }
     visit_accesses(f, false);                    /* what some access cannot follow becomes plain */
     visit_accesses(f, true);
 }
@@ -219,9 +302,12 @@ static int extent_of(const Piece *p, const Shape *s)
 static void choose_pieces(Storage *s)
 {
     Layout *l = &s->layout;
-    for (int d = 0; d < s->shape.rank; d++)
-        l->piece[l->pieces++] = (Piece){.dim = d, .div = d == 1 && s->lanes > 1 ? s->lanes : 1};
-    if (s->lanes > 1)
+    bool samples = s->lanes > 1 && s->lane_dim == 0, blocks = s->lanes > 1 && !samples;
+    for (int d = samples; d < s->shape.rank; d++)
+        l->piece[l->pieces++] = (Piece){.dim = d, .div = d == 1 && blocks ? s->lanes : 1};
+    if (samples)
+        l->piece[l->pieces++] = (Piece){.dim = 0, .div = 1};
+    if (blocks)
         l->piece[l->pieces++] = (Piece){.dim = 1, .div = 1, .mod = s->lanes};
 }
 
@@ -297,12 +383,13 @@ Affine layout_address(Context *c, const Nest *nest, const Node *n, const Affine 
         }
         return address;
     }
-    int stride = 1;                              /* an alias: another shape of plain memory */
-    for (int d = n->shape.rank - 1; d >= 0; d--) {
+    bool samples = s->lanes > 1 && s->lane_dim == 0;
+    int stride = samples ? n->shape.dim[0] : 1;  /* an alias: another shape of memory without gaps */
+    for (int d = n->shape.rank - 1; d >= samples; d--) {
         address = affine_sum(address, affine_times(index[d], stride));
         stride *= n->shape.dim[d];
     }
-    return address;
+    return samples ? affine_sum(address, index[0]) : address;
 }
 
 int layout_offset(const Layout *l, const int *index)
@@ -352,8 +439,12 @@ static void list_arguments(Function *f, Kernel *kernel)
 void layout(Function *f)
 {
     storage_assign(f);
+    f->by_samples = worth_samples(f);
     find_gaps(f);
-    find_blocks(f);
+    if (f->by_samples)
+        lay_out_samples(f);
+    else
+        find_blocks(f);
     choose_lanes(f);
     for (int i = 0; i < f->storages; i++)
         place_elements(f, f->storage[i]);

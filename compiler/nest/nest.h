@@ -144,10 +144,12 @@ struct Storage {
     const Param *param;       /* PARAM, GRAD */
     const Input *input;       /* INPUT, INPUT_GRAD */
     const Root *output;       /* OUTPUT */
+    bool batched;             /* dim 0 is the batch, in all shapes that it is seen in */
     bool plain;               /* seen in another shape, or the user's: row-major, no gaps */
     /* layout.c */
     int gap;                  /* zeros wanted between the rows, in places of the last dim */
-    int lanes;                /* > 1: channels in blocks of so many */
+    int lanes;                /* > 1: channels in blocks of so many, or samples side by side ... */
+    int lane_dim;             /* ... as this dim says: 1 or 0 */
     int slack;                /* elements behind the last that may be read */
     bool clear;               /* set to zero before it is written: padding lanes stay untouched (schedule) */
     Layout layout;
@@ -225,6 +227,7 @@ struct Leaf {
     int valid;                /* lanes of the last vector that are stored */
     bool accumulate;          /* added to what is there */
     bool gated;
+    bool across;              /* the lanes are terms of one sum: y[t][k] is a number */
     int count[LEAF_LOOPS];    /* 0: clipped, given by the call */
     int last;                 /* of the innermost loop, in the last pass of the outermost */
     Operand a, b, bias, add, y;
@@ -297,6 +300,7 @@ struct Function {
     Context *c;
     const Target *target;
     bool packs;               /* computes derived fields from the flat parameters */
+    bool by_samples;          /* vectors lie along the batch (layout) */
     bool frozen;              /* parameters stay as pack has left them: they may lie as their reader likes */
     const LeafShapes *shapes;   /* as the options have them */
     int candidate;

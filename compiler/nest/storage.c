@@ -39,6 +39,7 @@ Storage *storage_new(Function *f, Place place, const char *name, const Node *n)
     s->name = name;
     s->shape = n->shape;
     s->dtype = n->dtype;
+    s->batched = n->batched;
     s->plain = place != PLACE_WORKSPACE;
     PUSH(f->c, f->storage, f->storages) = s;
     return s;
@@ -112,6 +113,7 @@ void storage_assign(Function *f)
         if (n->op->traits & OP_ALIAS) {
             n->storage = n->in[0]->storage;
             n->storage->plain = true;
+            n->storage->batched &= n->batched;
         } else {
             n->storage = storage_new(f, PLACE_WORKSPACE, storage_name(f, n), n);
         }

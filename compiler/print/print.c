@@ -179,7 +179,9 @@ static void declare_buffers(Text *t, const Program *p, const Function *f)
         const char *type = s->dtype == I32 ? "int32_t" : "float";
         text_add(t, "    %s *const %s = (%s *)(void *)(base + %lld);  /* %s", type, s->name, type,
                  (long long)s->offset, shape_text(p->c, &s->shape, false));
-        if (s->lanes > 1)
+        if (s->lanes > 1 && s->lane_dim == 0)
+            text_add(t, ", samples side by side");
+        else if (s->lanes > 1)
             text_add(t, ", channels in blocks of %d", s->lanes);
         if (s->layout.gap)
             text_add(t, ", rows %d apart", s->layout.pitch);

@@ -144,10 +144,12 @@ void print_strip(Printer *p, const Strip *strip);
 void print_leaf_types(Text *t, const char *prefix, int lanes, bool bodies, bool host);
 void print_leaf_macro(Text *t, const char *prefix, bool hosted);
 const char *print_leaf_member(Context *c, const Leaf *leaf);     /* "fma_14x2" */
-void print_leaf_suit(Leaf *l);                   /* stride and taps of the host's member that suits it best */
 const char *print_leaf_geometry(Context *c, const Leaf *leaf);
 void print_leaf_body(Text *t, const char *prefix, const Leaf *leaf, bool is_static);
 void print_leaf_declaration(Text *t, const char *prefix, const Leaf *leaf);
+
+/* print_family.c: sets stride and taps to those of the host's member that suits a leaf best. */
+void print_leaf_suit(Leaf *l);
 
 /* print_probes.c: functions of the family that find a target's limits, with their rows of
  * the family's table. */

@@ -23,14 +23,14 @@ void print_leaf_macro(Text *t, const char *prefix, bool hosted)
               "\n"
               "/* A leaf of one geometry: what its body gets of the call's b, c, d, ahead, n1, n2; then how\n"
               " * it walks. */\n"
-              "#define $_LEAF(name, body, b_, c_, d_, ahead_, n1_, n2_, ...) \\\n"
+              "#define $_LEAF(name, body, its_b, its_c, its_d, its_ahead, its_n1, its_n2, ...) \\\n"
               "    static %svoid name( \\\n"
               "        float *y, const float *a, const float *b, const float *c, const float *d, \\\n"
               "        const float *ahead, int n1, int n2%s) \\\n"
               "    { \\\n"
               "        static const @_leaf g = {__VA_ARGS__}; \\\n"
               "        (void)b, (void)c, (void)d, (void)ahead, (void)n1, (void)n2; \\\n"
-              "        %s_##body(y, a, b_, c_, d_, ahead_, n1_, n2_, &g%s); \\\n"
+              "        %s_##body(y, a, its_b, its_c, its_d, its_ahead, its_n1, its_n2, &g%s); \\\n"
               "    }\n", hosted ? "" : "__attribute__((noinline)) ", hosted ? row_arguments : "",
               hosted ? "cnnc" : prefix, hosted ? ", times, by" : ""));
 }
@@ -49,6 +49,29 @@ static void print_choice(Text *t, const char *prefix, int lanes, const char *nam
     text_add(t, "#else\n    typedef int mask __attribute__((vector_size(%d)));\n", lanes * 4);
     text_add(t, "    const mask a_wins = a %c b;\n", than);
     print_prefixed(t, prefix, "    return (@_vec)((a_wins & (mask)a) | (~a_wins & (mask)b));\n#endif\n}\n\n");
+}
+
+/* Sums across lanes, halves onto halves. */
+static void print_total(Text *t, const char *prefix, int lanes)
+{
+    Text text = {.c = t->c};
+    text_add(&text, "\n/* The sum of all lanes, and what becomes of it as sum t, k. */\n"
+                    INLINE " float @_total(@_vec s)\n{\n"
+                    "#if defined __clang__ || __GNUC__ >= 12\n");
+    for (int half = lanes / 2; half; half /= 2) {
+        Text turned = {.c = t->c};
+        for (int i = 0; i < lanes; i++)
+            printer_argument_list(&turned, 8, format(t->c, "%d", (i + half) % lanes));
+        text_add(&text, "    s += __builtin_shufflevector(s, s, %s);\n", turned.data);
+    }
+    text_add(&text, "#else\n    for (int half = @_lanes / 2; half; half /= 2)\n"
+                    "        for (int i = 0; i < half; i++)\n            s[i] += s[i + half];\n#endif\n"
+                    "    return s[0];\n}\n\n"
+                    INLINE " void @_finish_total(float *y, @_vec s, int t, int k, const @_leaf *g)\n{\n"
+                    "    const float sum = g->scale * @_total(s);\n"
+                    "    float *const to = y + t * g->yt + k * g->yk;\n"
+                    "    *to = g->add ? *to + sum : sum;\n}\n");
+    print_prefixed(t, prefix, text.data);
 }
 
 void print_leaf_types(Text *t, const char *prefix, int lanes, bool bodies, bool host)
@@ -132,6 +155,7 @@ void print_leaf_types(Text *t, const char *prefix, int lanes, bool bodies, bool 
               "    if (!g->gated && g->high < " UNBOUNDED ")\n"
               "        s = @_smaller(s, @_all(g->high));\n"
               "    @_store(y + t * g->yt + k * g->yk, s, valid, g->spread, g->add);\n}\n");
+    print_total(t, prefix, lanes);
 }
 
 /* -- bodies -- */
@@ -146,6 +170,8 @@ const char *print_leaf_member(Context *c, const Leaf *leaf)
         return format(c, "win_%dx%d_s%d", leaf->vectors, leaf->tile, leaf->stride);
     const char *kind = leaf->kind == LEAF_MAX ? "max" : leaf->kind == LEAF_SUM ? "sum"
                      : leaf->b.vector ? "mul" : "fma";
+    if (leaf->across)
+        kind = leaf->kind == LEAF_SUM ? "total" : "dot";
     const char *stride = leaf->stride ? format(c, "_s%d", leaf->stride) : "";
     const char *spread = leaf->a.spread > 1 ? format(c, "_e%d", leaf->a.spread) : "";
     const char *taps = leaf->taps ? format(c, "_n%d", leaf->taps) : "";
@@ -190,7 +216,7 @@ static void print_step(Text *t, const Leaf *leaf)
         for (int k = 0; k < leaf->vectors; k++) {
             const char *load = leaf->a.spread > 1 ? "@_second" : "@_load";
             const char *along = scalar ? "" : tile_step(c, leaf, i);
-            const char *a = format(c, "%s(p%s%s)", load, along, step(c, k, "ak"));
+            const char *a = format(c, "%s(p%s%s)", load, along, leaf->across ? "" : step(c, k, "ak"));
             if (scalar)                          /* on one line */
                 text_add(t, " s%d_%d += v%d * x%d;%s", i, k, k, i, k == leaf->vectors - 1 ? "\n" : "");
             else if (leaf->kind == LEAF_FMA)
@@ -348,7 +374,9 @@ void print_leaf_body(Text *out, const char *prefix, const Leaf *leaf, bool is_st
         print_window(t, leaf);
     else
         print_loops(t, leaf);
-    if (is_static)
+    if (leaf->across)
+        each_sum(t, leaf, "    @_finish_total(y, s%1$d_%2$d, %1$d, %2$d, g);\n");
+    else if (is_static)
         each_sum(t, leaf, "    @_finish(y, s%1$d_%2$d, c, d, %1$d, %2$d, %3$s, g);\n");
     else
         print_phases(t, leaf);
@@ -391,108 +419,4 @@ const char *print_leaf_geometry(Context *c, const Leaf *l)
                   l->count[1] && !l->window ? format(c, "%d", l->count[1]) : "n1",
                   l->count[2] && !l->window ? format(c, "%d", l->count[2]) : "n2",
                   print_float(c, (double)l->scale), limit(c, l->low), limit(c, l->high), t.data);
-}
-
-/* -- the host's family -- */
-
-enum { FAMILY_TILE = 14, FAMILY_VECTORS = 4, FAMILY_TAPS = 5 };
-
-/* Steps along the tile that members know: of one or two vectors, or of as many numbers.  Then
- * the results of products and what is added to them lie in vectors, too. */
-static bool stride_in_family(const Leaf *l, int stride)
-{
-    return stride == l->lanes || stride == 2 * l->lanes || (leaf_shares(l) && (stride == 1 || stride == 2));
-}
-
-/* Windows whose width members know: 2 and 3 for vectors, 5 for numbers. */
-static bool taps_in_family(const Leaf *l, int taps)
-{
-    if (leaf_shares(l))
-        return taps == FAMILY_TAPS && !l->rolled && l->stride < 2;
-    return (taps == 2 || taps == 3) && l->stride && l->kind != LEAF_SUM && l->vectors == 1;
-}
-
-void print_leaf_suit(Leaf *l)
-{
-    if (l->window)
-        return;
-    int along = leaf_shares(l) ? l->b.t : l->a.t;
-    bool b_steps = l->kind != LEAF_FMA || l->b.step[3] == (leaf_shares(l) ? 1 : l->lanes);
-    bool blocks = l->kind != LEAF_FMA || (l->y.t == l->lanes && (!l->bias.node || !l->bias.t) &&
-                                          (!l->add.node || l->add.t == l->lanes));
-    bool steps = blocks && b_steps && l->a.spread <= 1 && l->a.step[3] == l->lanes;
-    l->stride = steps && stride_in_family(l, along) ? along : 0;
-    int count = l->last == l->count[3] ? l->count[3] : 0;
-    l->taps = taps_in_family(l, count) ? count : 0;
-}
-
-static bool in_family(const Target *target, const Leaf *l)
-{
-    bool shares = leaf_shares(l);
-    if (l->a.spread > 1 && (l->kind == LEAF_FMA || l->vectors > 1 || l->stride))
-        return false;
-    if (l->stride && !stride_in_family(l, l->stride))
-        return false;
-    if (l->taps && !taps_in_family(l, l->taps))
-        return false;
-    if (!shares)
-        return l->vectors == 1 ? l->tile + 3 <= target->registers : l->tile == 1;
-    return leaf_shape_fits(target, l->tile, l->vectors);
-}
-
-static void print_member(Text *t, Text *table, const char *prefix, const Leaf *l)
-{
-    const char *member = print_leaf_member(t->c, l);
-    print_leaf_body(t, prefix, l, false);
-    text_add(table, "    {\"cnnc_%s\", (const void *)%s_%s},\n", member, prefix, member);
-}
-
-/* The members of one kind, tile and number of vectors, and their rows of the table. */
-static void print_members(Text *t, Text *table, const char *prefix, const Target *target, Leaf l)
-{
-    l.lanes = target->lanes;
-    l.rolled = leaf_rolled(target, l.tile, l.vectors);
-    for (l.a.spread = 1; l.a.spread <= LEAF_SPREAD; l.a.spread++)
-        for (l.stride = 0; l.stride <= 2 * l.lanes; l.stride++)
-            for (l.taps = 0; l.taps <= FAMILY_TAPS; l.taps++) {
-                if (!in_family(target, &l))
-                    continue;
-                print_member(t, table, prefix, &l);
-            }
-}
-
-/* Windows of so many rows. */
-static void print_windows(Text *t, Text *table, const char *prefix, const Target *target, int rows)
-{
-    Leaf l = {.kind = LEAF_FMA, .b.vector = true, .lanes = target->lanes, .vectors = rows,
-              .window = LEAF_WINDOW};
-    for (l.tile = 1; l.tile <= LEAF_WINDOW_TILE; l.tile++)
-        for (l.stride = l.lanes; l.stride <= 2 * l.lanes; l.stride += l.lanes)
-            print_member(t, table, prefix, &l);
-}
-
-void print_leaf_family(Text *t, const Target *target)
-{
-    static const Leaf kinds[] = {{.kind = LEAF_FMA}, {.kind = LEAF_FMA, .b.vector = true}, {.kind = LEAF_SUM},
-                                 {.kind = LEAF_MAX}};
-    Context *c = t->c;
-    const char *prefix = c_identifier(c, format(c, "cnnc_%s", target->name));
-    Text table = {.c = c};
-    text_add(t, "/* The leaves of %s for code that libtcc compiles; printed by cnnc. */\n"
-                "#include <math.h>\n", target->name);
-    print_leaf_types(t, prefix, target->lanes, true, true);
-    for (int kind = 0; kind < 4; kind++)
-        for (int tile = 1; tile <= FAMILY_TILE; tile++)
-            for (int vectors = 1; vectors <= FAMILY_VECTORS; vectors++) {
-                Leaf l = kinds[kind];
-                l.tile = tile;
-                l.vectors = vectors;
-                print_members(t, &table, prefix, target, l);
-            }
-    for (int rows = 1; rows <= LEAF_WINDOW_ROWS && target->registers >= LEAF_WINDOW_REGISTERS; rows++)
-        print_windows(t, &table, prefix, target, rows);
-    print_probes(t, &table, prefix, target);
-    text_add(t, "\nconst struct { const char *name; const void *address; } %s_leaves[] = {\n%s    {0, 0}\n"
-                "};\n", prefix,
-             table.data);
 }

@@ -37,7 +37,7 @@ static void choose_order(Schedule *s)
     s->parallel = s->axes;
     for (int rest = 0; rest < 2; rest++)
         for (int a = 0; a < nest->axes; a++)
-            if (nest->axis[a].reduce && !nest->axis[a].hoisted && is_part(nest, a) == !rest)
+            if (nest->axis[a].reduce && a != nest->lane && !nest->axis[a].hoisted && is_part(nest, a) == !rest)
                 order_axis(s, a);
     for (int a = 0; a < MAX_AXES; a++)
         s->fixed[a] = true;                      /* at zero: one element, or merged into another */
@@ -81,6 +81,9 @@ static void choose_tile(Schedule *s, int taps)
     s->tile = 1;
     s->tile_axis = s->parallel ? s->order[s->parallel - 1] : -1;
     if (s->tile_axis < 0 || !s->nest->reduces || s->nest->reduce != REDUCE_SUM)
+        return;
+    const Storage *to = s->nest->store.node->storage;
+    if (to->lanes > 1 && to->lane_dim == 0)      /* a compiler's vectors, or strips, lie along it */
         return;
     int extent = s->nest->axis[s->tile_axis].extent;
     int most = CODE_BUDGET / taps < TILE ? CODE_BUDGET / taps : TILE;
@@ -391,52 +394,6 @@ static void finish(const Function *f, const Schedule *s)
     nest->shared = f->packs ? -1 : share_axis(s, f->share_least);
     if (nest->shared >= 0)
         nest->schedule = format(f->c, "%s; threads share %s", nest->schedule, nest->axis[nest->shared].name);
-}
-
-/* -- epilogues that no leaf has -- */
-
-/* The expression with what is stored in place of the accumulator. */
-static Expr *reread(Context *c, const Expr *e, const Store *store)
-{
-    if (!e)
-        return NULL;
-    Expr *copy = NEW(c, Expr);
-    *copy = *e;
-    if (e->kind == X_ACC) {
-        copy->kind = X_LOAD;
-        copy->load = (Access){.node = store->node};
-        memcpy(copy->load.index, store->index, sizeof store->index);
-    }
-    for (int i = 0; i < 3 && e->kind == X_CALL; i++)
-        copy->arg[i] = reread(c, e->arg[i], store);
-    return copy;
-}
-
-/* The nest keeps its reduction, whose bare value it stores; what follows becomes a nest of
- * its own, behind it.  False where the value cannot be stored in between. */
-static bool split_epilogue(Function *f, Kernel *k, int at)
-{
-    Nest *nest = k->nest[at], *rest = NEW(f->c, Nest);
-    const Store *store = &nest->store;
-    if (store->value->kind == X_ACC || store->accumulate || store->node->storage->place != PLACE_WORKSPACE ||
-        store->node->dtype != F32)
-        return false;
-    *rest = *nest;
-    rest->store.value = reread(f->c, store->value, store);
-    rest->reduces = false;
-    rest->again = true;
-    rest->lane = -1;
-    for (int a = 0; a < rest->axes; a++)
-        if (rest->axis[a].reduce)
-            rest->axis[a] = (Axis){.name = rest->axis[a].name, .extent = 1};
-    Expr *bare = NEW(f->c, Expr);
-    *bare = (Expr){.kind = X_ACC, .dtype = F32};
-    nest->store.value = bare;
-    PUSH(f->c, k->nest, k->nests) = NULL;
-    for (int i = k->nests - 1; i > at + 1; i--)
-        k->nest[i] = k->nest[i - 1];
-    k->nest[at + 1] = rest;
-    return true;
 }
 
 static void schedule_nest(Function *f, Kernel *kernel, int at, const LeafShape *wanted)

@@ -39,6 +39,10 @@ typedef struct Schedule {
     int offset[MAX_AXES];
 } Schedule;
 
+/* epilogue.c: the nest keeps its reduction, whose bare value it stores; what follows becomes a nest
+ * of its own, behind it.  False where the value cannot be stored in between. */
+bool split_epilogue(Function *f, Kernel *k, int at);
+
 /* block.c: the reduction of an accumulating nest cut into parts whose operands stay in the cache. */
 bool block_reduction(Nest *nest);             /* whether it has been cut */
 
@@ -60,6 +64,9 @@ Loop **open_loop(Schedule *s, Loop ***tail, int axis, int begin, int end, int st
 void close_loop(Schedule *s, int axis);
 /* One element where all parallel axes have values. */
 void build_element(Schedule *s, Loop ***tail);
+
+/* across.c: axes and shape of a leaf whose lanes are terms of one sum; false: nothing fits. */
+bool choose_across(Schedule *s);
 
 /* tile.c: nests with lanes.  False: no leaf does what the nest wants. */
 bool tile_fits(Schedule *s);

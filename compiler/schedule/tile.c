@@ -294,7 +294,8 @@ static void set_steps(const Schedule *s, Operand *o)
     if (!o->node)
         return;
     o->t = s->tile_axis < 0 ? 0 : o->address.coef[s->tile_axis];
-    o->k = o->address.coef[s->row_axis < 0 ? s->vector_axis : s->row_axis];
+    int vectors = s->row_axis < 0 ? s->vector_axis : s->row_axis;
+    o->k = vectors < 0 ? 0 : o->address.coef[vectors];
     for (int i = 0; i < LEAF_LOOPS; i++)
         o->step[i] = s->loop_axis[i] < 0 ? 0 : o->address.coef[s->loop_axis[i]];
 }
@@ -307,8 +308,13 @@ bool tile_fits(Schedule *s)
             return false;
     if (!parse_term(s) || !parse_value(s, s->nest->store.value))
         return false;
-    choose_axes(s);
-    choose_tile(s);
+    if (s->nest->axis[s->nest->lane].reduce) {
+        if (!choose_across(s))
+            return false;
+    } else {
+        choose_axes(s);
+        choose_tile(s);
+    }
     choose_peel(s);
     leaf->y = (Operand){.node = s->nest->store.node, .address = s->nest->store.address, .vector = true,
                         .spread = s->nest->store.address.coef[s->nest->lane]};
@@ -466,7 +472,7 @@ static void build_axes(Schedule *s, Loop ***tail, int depth, int tile, int vecto
 
 void tile_build(Schedule *s, Loop ***tail)
 {
-    bool only = s->nest->axis[s->vector_axis].extent == 1;       /* no loop that would find the last vector */
+    bool only = s->vector_axis < 0 || s->nest->axis[s->vector_axis].extent == 1;     /* no loop finds the last */
     build_axes(s, tail, 0, 1, 1, only);
 }
 
@@ -474,7 +480,7 @@ const char *tile_describe(const Schedule *s)
 {
     const Axis *axis = s->nest->axis;
     Text t = {.c = s->c};
-    text_add(&t, "lanes %s %d", axis[s->vector_axis].name, s->target->lanes);
+    text_add(&t, "lanes %s %d", axis[axis[s->nest->lane].outer].name, s->target->lanes);
     if (s->vectors > 1)
         text_add(&t, "; vectors %s %d", axis[s->vector_axis].name, s->vectors);
     if (s->rows > 1)
