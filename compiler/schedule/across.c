@@ -9,7 +9,8 @@
 
 enum {
     TILE_MOST = 14, VECTORS_MOST = 4,            /* of the family */
-    PIPELINE = 8                                 /* products that a processor has under way */
+    PIPELINE = 8,                                /* products that a processor has under way */
+    LINE_COST = 4
 };
 
 static bool in_clip(const Schedule *s, int axis)
@@ -41,21 +42,52 @@ static int groups(int extent, int size)
     return (extent + size - 1) / size;
 }
 
-/* Accumulators, the vectors of both factors that meet in them. */
-static int tile_beside(const Schedule *s, int vectors)
+/* One factor: the axis along which it moves, and whether the next step of the reduction finds
+ * there what this one has left, as neighbouring taps of a window do. */
+typedef struct Factor { int axis, extent; bool overlaps; } Factor;
+
+static Factor factor_of(const Schedule *s, const Operand *moves, const Operand *stays)
 {
-    int most = (s->target->registers - 1 - vectors) / vectors, extent = extent_of(s, s->tile_axis);
-    most = most < TILE_MOST ? most : TILE_MOST;
-    most = most < extent ? most : extent;
-    return groups(extent, groups(extent, most));
+    Factor f = {.axis = moves->node ? axis_of_factor(s, moves, stays) : -1};
+    f.extent = extent_of(s, f.axis);
+    for (int i = s->parallel; i < s->axes && f.axis >= 0; i++)
+        f.overlaps |= moves->address.coef[s->order[i]] == moves->address.coef[f.axis];
+    return f;
 }
 
-/* The passes of the innermost loops for all products, each as long as its products or loads. */
-static int cost(const Schedule *s, int vectors)
+/* The factor along the tile, in equal parts: accumulators and the vectors that meet in them must
+ * fit the registers. */
+static int tile_beside(const Schedule *s, const Factor *tile, int vectors)
 {
-    int tile = tile_beside(s, vectors), pass = tile * vectors > PIPELINE ? tile * vectors : PIPELINE;
-    pass = tile + vectors > pass ? tile + vectors : pass;
-    return pass * groups(extent_of(s, s->tile_axis), tile) * groups(extent_of(s, s->vector_axis), vectors);
+    int most = (s->target->registers - 1 - vectors) / vectors;
+    most = most < TILE_MOST ? most : TILE_MOST;
+    most = most < tile->extent ? most : tile->extent;
+    return groups(tile->extent, groups(tile->extent, most));
+}
+
+/* Half cycles of the passes for all products: a product or a load takes one, a line that comes
+ * from the second-level cache LINE_COST; a pass is no shorter than the pipeline. */
+static int cost(const Schedule *s, const Factor *tile, const Factor *vector, int vectors)
+{
+    int size = tile_beside(s, tile, vectors), loads = size + vectors;
+    int lines = (tile->overlaps ? 1 : size) + (vector->overlaps ? 1 : vectors);
+    int pass = size * vectors > PIPELINE ? size * vectors : PIPELINE;
+    pass = loads > pass ? loads : pass;
+    pass = lines * LINE_COST > pass ? lines * LINE_COST : pass;
+    return pass * groups(tile->extent, size) * groups(vector->extent, vectors);
+}
+
+/* The best number of vectors, and what it costs. */
+static int best_vectors(const Schedule *s, const Factor *tile, const Factor *vector, int *least)
+{
+    int best = 1;
+    *least = cost(s, tile, vector, 1);
+    for (int v = 2; v <= VECTORS_MOST && v <= vector->extent; v++)
+        if (cost(s, tile, vector, v) < *least) {
+            best = v;
+            *least = cost(s, tile, vector, v);
+        }
+    return best;
 }
 
 bool choose_across(Schedule *s)
@@ -66,12 +98,20 @@ bool choose_across(Schedule *s)
         leaf->low > -INFINITY || leaf->high < INFINITY || (product && !leaf->b.vector))
         return false;
     leaf->across = true;
-    s->tile_axis = axis_of_factor(s, &leaf->a, &leaf->b);
-    s->vector_axis = product ? axis_of_factor(s, &leaf->b, &leaf->a) : -1;
-    s->vectors = 1;
-    for (int v = 2; v <= VECTORS_MOST && v <= extent_of(s, s->vector_axis); v++)
-        if (cost(s, v) < cost(s, s->vectors))
-            s->vectors = v;
-    s->tile = tile_beside(s, s->vectors);
+    Factor a = factor_of(s, &leaf->a, &leaf->b), b = factor_of(s, &leaf->b, &leaf->a);
+    int straight, turned, turned_vectors = best_vectors(s, &b, &a, &turned);
+    s->vectors = best_vectors(s, &a, &b, &straight);
+    if (product && turned < straight) {
+        Operand operand = leaf->a;
+        leaf->a = leaf->b;
+        leaf->b = operand;
+        Factor factor = a;
+        a = b;
+        b = factor;
+        s->vectors = turned_vectors;
+    }
+    s->tile_axis = a.axis;
+    s->vector_axis = b.axis;
+    s->tile = tile_beside(s, &a, s->vectors);
     return true;
 }

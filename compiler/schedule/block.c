@@ -8,7 +8,9 @@
 
 enum {
     CACHE = 3 << 17,          /* bytes of a part's operands: less than half of a second-level cache */
-    LINE_BYTES = 64, LINES = 3                   /* what a step of the reduction reads: a vector or two, numbers */
+    LINE_BYTES = 64, LINES = 3,                  /* what a step of the reduction reads: a vector or two, numbers */
+    FIRST_CACHE = 1 << 15, LINES_ACROSS = 5,     /* where all factors are vectors, the first level counts ... */
+    STEPS = 48                                   /* ... and sums across lanes cost as much as a few steps */
 };
 
 static int outermost_reduction(const Nest *nest)
@@ -28,8 +30,20 @@ static int64_t steps_within(const Nest *nest, int axis)
     return steps;
 }
 
+/* Sums across lanes go by vectors of samples. */
+static bool block_across(Nest *nest)
+{
+    int axis = nest->axis[nest->lane].outer, extent = nest->axis[axis].extent;
+    int64_t steps = steps_within(nest, axis) / nest->axis[nest->lane].extent;
+    if (extent < 2 || steps < STEPS || steps * extent * LINE_BYTES * LINES_ACROSS < FIRST_CACHE)
+        return false;
+    return nest->axis[axis].hoisted = true;
+}
+
 bool block_reduction(Nest *nest)
 {
+    if (nest->lane >= 0 && nest->axis[nest->lane].reduce)
+        return nest->store.accumulate && block_across(nest);
     int axis = outermost_reduction(nest);
     if (axis < 0 || !nest->store.accumulate || nest->store.value->kind != X_ACC || nest->axis[axis].lanes ||
         nest->reduce != REDUCE_SUM || nest->term->kind == X_LOAD || nest->axes == MAX_AXES)

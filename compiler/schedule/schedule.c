@@ -27,10 +27,13 @@ static void order_axis(Schedule *s, int a)
 static void choose_order(Schedule *s)
 {
     const Nest *nest = s->nest;
+    bool across = nest->lane >= 0 && nest->axis[nest->lane].reduce;
+    if (across && nest->axis[nest->axis[nest->lane].outer].hoisted)
+        order_axis(s, nest->axis[nest->lane].outer);
     for (int a = 0; a < nest->axes; a++) {
         if (!nest->axis[a].reduce)
             order_axis(s, a);
-        for (int i = 0; i < nest->axes && nest->lane >= 0 && nest->axis[nest->lane].outer == a; i++)
+        for (int i = 0; i < nest->axes && !across && nest->lane >= 0 && nest->axis[nest->lane].outer == a; i++)
             if (nest->axis[i].hoisted)
                 order_axis(s, i);
     }
