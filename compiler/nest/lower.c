@@ -213,6 +213,26 @@ Affine nest_axis(Nest *nest, const char *name, int extent, bool reduce)
     return a;
 }
 
+void nest_matrix(Nest *nest, const Matrix *m, const int *rows, Affine *row, Affine *column)
+{
+    static const char *const row_names[] = {"i", "j"}, *const column_names[] = {"p", "q"};
+    nest->matrix = m;
+    for (int k = 0; k < 2; k++) {
+        nest->row[k] = nest->axes;
+        row[k] = nest_axis(nest, row_names[k], rows[k], false);
+    }
+    for (int k = 0; k < 2; k++) {
+        nest->column[k] = nest->axes;
+        column[k] = nest_axis(nest, column_names[k], m->columns, true);
+    }
+}
+
+bool nest_matrix_axis(const Nest *nest, int axis)
+{
+    return nest->matrix && (axis == nest->row[0] || axis == nest->row[1] || axis == nest->column[0] ||
+                            axis == nest->column[1]);
+}
+
 const char *axis_name(const Node *n, int d)
 {
     static const char *const plain[] = {"i", "j", "k", "l", "p", "q"};

@@ -55,13 +55,19 @@ typedef struct Store {
     bool accumulate;          /* += */
 } Store;
 
-/* for all parallel axes: acc = init; for all reduce axes: acc = update(acc, term); store */
+/* for all parallel axes: acc = init; for all reduce axes: acc = update(acc, term); store
+ *
+ * With a matrix M the sum is that of M[i][p] * M[j][q] * term, where i, j are the parallel axes
+ * row[] and p, q the reducing axes column[]: all elements of i, j are computed from all of p, q
+ * together, one axis after the other. */
 struct Nest {
     Axis axis[MAX_AXES];
     int axes;
     bool reduces;
     ReduceKind reduce;
     Expr *term;               /* what is summed or compared */
+    const Matrix *matrix;     /* or NULL */
+    int row[2], column[2];
     Expr *tag;                /* ARGMAX: the int that names the winner */
     Store store;
     int lane;                 /* the axis along which vectors lie (lanes.c), -1: none */
@@ -83,6 +89,9 @@ struct Kernel {
 /* For ops: open a nest whose result is node n (or what is fused behind it). */
 Nest *nest_open(Lower *l);
 Affine nest_axis(Nest *nest, const char *name, int extent, bool reduce);
+/* Axes for the first rows[0], rows[1] rows of a matrix and for all of its columns, both twice. */
+void nest_matrix(Nest *nest, const Matrix *m, const int *rows, Affine *row, Affine *column);
+bool nest_matrix_axis(const Nest *nest, int axis);
 /* An axis for every dim of n, called n, c, d, h, w (i, j, k ... without a batch). */
 void nest_axes(Nest *nest, const Node *n, Affine *index);
 const char *axis_name(const Node *n, int d);
@@ -113,6 +122,20 @@ void nest_loads(Nest *nest, void (*visit)(Expr *load, void *user), void *user);
 void nest_affines(Nest *nest, void (*visit)(Affine *a, void *user), void *user);
 /* Axis becomes blocks of `lanes` and, as a new last axis, the place within one. */
 int nest_split(Nest *nest, int axis, int lanes);
+
+/* -------------------------------------------------------------------- matrix.c
+ * Constant matrices that nests transform tensors by. */
+
+enum { MATRIX_MOST = 8 };
+struct Matrix {
+    const char *name;         /* as in C: "f4_input" */
+    int rows, columns;
+    double entry[MATRIX_MOST][MATRIX_MOST];
+};
+
+typedef enum WinogradSide { WINOGRAD_INPUT, WINOGRAD_FILTER, WINOGRAD_OUTPUT } WinogradSide;
+/* B, G or A of F(tile, 3); tile at most 6. */
+const Matrix *winograd_matrix(Context *c, int tile, WinogradSide side);
 
 /* ------------------------------------------------------------------- storage.c
  * The memory that a tensor lies in. */
@@ -182,7 +205,7 @@ void lanes_choose(Function *f, Nest *nest);
  * to the smallest high (schedule.c shows why this rounding is right). */
 typedef struct Bound { Affine value; int divisor; } Bound;
 
-typedef enum LoopKind { LOOP_FOR, LOOP_INIT, LOOP_UPDATE, LOOP_STORE, LOOP_LEAF } LoopKind;
+typedef enum LoopKind { LOOP_FOR, LOOP_INIT, LOOP_UPDATE, LOOP_STORE, LOOP_LEAF, LOOP_TRANSFORM } LoopKind;
 
 /* The innermost part of a vectorised reduction: `tile` times `vectors` accumulators
  * of a vector each, filled over four loops (outer first),
@@ -194,8 +217,16 @@ typedef enum LoopKind { LOOP_FOR, LOOP_INIT, LOOP_UPDATE, LOOP_STORE, LOOP_LEAF 
  * where an operand moves by fixed steps with t, k and the loops, and is a vector or
  * one number for all lanes; operand a of a sum or maximum and the result may have their
  * lanes apart.  The second and third loop may be clipped: how often they
- * run is an argument of the call. */
-typedef enum LeafKind { LEAF_FMA, LEAF_SUM, LEAF_MAX } LeafKind;
+ * run is an argument of the call.
+ *
+ * Or a grid of vectors transformed by a matrix M along both of its axes (TRANSFORM),
+ *
+ *     acc[t][k] = sum over p, q of M[t][p] * M[k][q] * a[p][q]
+ *
+ * where t and k are steps from row to row and from column to column, for all operands, count[0]
+ * rows and count[3] columns of the result are stored, and rows of `a` may be clipped: the call
+ * gives the first that exists and the one behind the last. */
+typedef enum LeafKind { LEAF_FMA, LEAF_SUM, LEAF_MAX, LEAF_TRANSFORM } LeafKind;
 enum { LEAF_LOOPS = 4, LEAF_SPREAD = 2 };        /* spread: of lanes of operand a, at most */
 
 typedef struct Operand {
@@ -214,6 +245,7 @@ struct Leaf {
     int last;                 /* of the innermost loop, in the last pass of the outermost */
     Operand a, b, bias, add, y;
     float scale, low, high;
+    const Matrix *matrix;     /* TRANSFORM */
     /* Lines of the next vectors' operand a that each pass of the third loop draws into the
      * cache, and where they begin: read for the first time, weights are cold. */
     int ahead_lines;
@@ -244,6 +276,8 @@ struct Loop {
     /* LEAF */
     Leaf *leaf;
     Loop *clip[LEAF_LOOPS];   /* bounds of its clipped loops (FOR, without a body), or NULL */
+    /* TRANSFORM: term[0], store and the bounds clip[0], clip[1] of p and q; the axes of the nest's
+     * matrix are loops within the statement */
 };
 
 void schedule(Function *f);

@@ -113,6 +113,11 @@ const char *print_leaf_geometry(Context *c, const Leaf *leaf);
 void print_leaf_body(Text *t, const char *prefix, const Leaf *leaf, bool is_static);
 void print_leaf_declaration(Text *t, const char *prefix, const Leaf *leaf);
 
+/* print_transform.c: grids transformed by a matrix, as a leaf and element by element. */
+void print_transform_body(Text *t, const Leaf *leaf, bool is_static);     /* prefix still to be set */
+void print_matrices(Printer *p);                 /* the tables that the kernel's transforms name */
+void print_transform(Printer *p, const Loop *l);
+
 /* print_probes.c: functions of the family that find a target's limits, with their rows of
  * the family's table. */
 void print_probes(Text *t, Text *table, const char *prefix, const Target *target);

@@ -160,6 +160,8 @@ static void print_statements(Printer *p, bool *known, const Loop *l)
             unborn &= ~(1u << l->acc);
         } else if (l->kind == LOOP_LEAF) {
             print_leaf_call(p, l);
+        } else if (l->kind == LOOP_TRANSFORM) {
+            print_transform(p, l);
         } else {
             print_store(p, l);
         }
@@ -300,6 +302,7 @@ const char *print_kernel(Leaves *leaves, Context *c, const char *prefix, const F
     p.depth++;
     if (k->storage[0]->place != PLACE_WORKSPACE || f->kernel[k->storage[0]->birth] == k)
         print_zeros(&p, k->storage[0]);
+    print_matrices(&p);
     for (int i = 0; i < k->nests; i++)
         print_nest(&p, k->nest[i]);
     p.depth--;

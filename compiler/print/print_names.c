@@ -312,7 +312,7 @@ static bool bounds_settled(const bool *known, const Loop *l)
 void printer_declare_bounds(Printer *p, const bool *known, const Loop *l)
 {
     for (; l; l = l->next) {
-        for (int i = 0; l->kind == LOOP_LEAF && i < LEAF_LOOPS; i++)
+        for (int i = 0; (l->kind == LOOP_LEAF || l->kind == LOOP_TRANSFORM) && i < LEAF_LOOPS; i++)
             if (l->clip[i])
                 printer_declare_bounds(p, known, l->clip[i]);
         if (l->kind != LOOP_FOR)

@@ -14,7 +14,8 @@ static void choose_order(Schedule *s)
 {
     for (int reduce = 0; reduce < 2; reduce++) {
         for (int a = 0; a < s->nest->axes; a++)
-            if (s->nest->axis[a].reduce == reduce && (s->nest->axis[a].extent > 1 || clipped(s, a)))
+            if (s->nest->axis[a].reduce == reduce && !nest_matrix_axis(s->nest, a) &&
+                (s->nest->axis[a].extent > 1 || clipped(s, a)))
                 s->order[s->axes++] = a;
         if (!reduce)
             s->parallel = s->axes;
@@ -116,7 +117,7 @@ Affine placed(const Schedule *s, Affine a)
     return a;
 }
 
-static Expr *placed_expr(const Schedule *s, const Expr *e, int acc)
+Expr *placed_expr(const Schedule *s, const Expr *e, int acc)
 {
     if (!e)
         return NULL;
@@ -372,7 +373,7 @@ static void schedule_nest(Function *f, Nest *nest, const LeafShape *wanted)
     Nest unbound = *nest;
     Schedule s = prepare(f, nest, wanted);
     Loop **tail = &nest->loops;
-    if (nest->lane >= 0 && tile_fits(&s)) {
+    if (nest->lane >= 0 && !nest->matrix && tile_fits(&s)) {
         tile_build(&s, &tail);
         nest->tile = s.tile;
         nest->vectors = s.vectors;
@@ -380,10 +381,16 @@ static void schedule_nest(Function *f, Nest *nest, const LeafShape *wanted)
         finish(f, &s);
         return;
     }
-    if (nest->lane >= 0) {                       /* one element at a time after all */
+    if (nest->lane >= 0 && !(nest->matrix && transform_fits(&s))) {      /* one element at a time after all */
         *nest = unbound;
         nest->lane = -1;
         s = prepare(f, nest, wanted);
+    }
+    if (nest->matrix) {
+        transform_build(&s, &tail);
+        nest->schedule = transform_describe(&s);
+        finish(f, &s);
+        return;
     }
     choose_tile(&s, choose_unroll(&s));
     choose_peel(&s);

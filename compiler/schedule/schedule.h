@@ -46,6 +46,7 @@ bool in_force(const Schedule *s, const Clip *clip);      /* between the peeled e
 /* schedule.c */
 void choose_peel(Schedule *s);
 Affine placed(const Schedule *s, Affine a);              /* with the constants of unrolled axes */
+Expr *placed_expr(const Schedule *s, const Expr *e, int acc);
 Loop *append(Schedule *s, Loop ***tail, LoopKind kind);
 /* A loop over an axis, clipped where it must be. */
 Loop *append_for(Schedule *s, Loop ***tail, int axis, int begin, int end, int step);
@@ -58,6 +59,15 @@ void close_loop(Schedule *s, int axis);
 bool tile_fits(Schedule *s);
 void tile_build(Schedule *s, Loop ***tail);
 const char *tile_describe(const Schedule *s);
+
+/* An element as an operand whose lanes lie at most `spread` apart; what a leaf makes of its sums. */
+bool tile_operand(const Schedule *s, const Expr *load, int spread, Operand *o);
+bool tile_value(Schedule *s, const Expr *value);
+
+/* transform.c: nests with a matrix, by a leaf if one does what the nest wants. */
+bool transform_fits(Schedule *s);
+void transform_build(Schedule *s, Loop ***tail);
+const char *transform_describe(const Schedule *s);
 
 /* share.c: the axis whose loops a team of threads divides, for a nest of at least so many
  * operations (0: as many as are worth it); -1: none. */
