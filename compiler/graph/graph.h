@@ -74,6 +74,7 @@ struct Node {
     bool inlined;             /* never stored: recomputed inside its reader's expression */
     Node *root;               /* the reduction in whose epilogue this node is computed, or NULL */
     Node *joined;             /* the reader in whose memory it is stored as a part, or NULL */
+    Node *within;             /* the reader in whose kernel it is computed, a band at a time, or NULL */
     /* layout.c */
     Storage *storage;
 };
@@ -266,6 +267,9 @@ struct Op {
     /* For ops whose result is their inputs side by side: where input i begins in it; NULL
      * for others.  An input that is stored there already needs no nest. */
     int (*part)(const Node *n, int i, int *dim);
+    /* For ops that their only reader computes on its way: how many places along a dim exist at a
+     * time.  Such an op has neither element nor lower. */
+    int (*band)(const Node *n, int *dim);
 
     /* For people. */
     int64_t (*macs)(const Node *n);

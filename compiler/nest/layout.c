@@ -188,7 +188,8 @@ static void choose_pieces(Storage *s)
 {
     Layout *l = &s->layout;
     for (int d = 0; d < s->shape.rank; d++)
-        l->piece[l->pieces++] = (Piece){.dim = d, .div = d == 1 && s->lanes > 1 ? s->lanes : 1};
+        l->piece[l->pieces++] = (Piece){.dim = d, .div = d == 1 && s->lanes > 1 ? s->lanes : 1,
+                                        .mod = s->band && d == s->band_dim ? s->band : 0};
     if (s->lanes > 1)
         l->piece[l->pieces++] = (Piece){.dim = 1, .div = 1, .mod = s->lanes};
 }

@@ -41,6 +41,7 @@ typedef struct Axis {
     const char *name;
     int extent;
     bool reduce;
+    bool band;                /* a loop around this and the neighbouring nests of its kernel */
     int lanes;                /* > 0: the place within a block of so many, split off ... */
     int outer, whole;         /* ... this axis, which had this extent */
 } Axis;
@@ -97,6 +98,12 @@ void nest_axes(Nest *nest, const Node *n, Affine *index);
 const char *axis_name(const Node *n, int d);
 /* Closes it: term reduced by kind, result stored at `index` of n with the epilogue. */
 void nest_close(Lower *l, Node *n, Nest *nest, ReduceKind kind, Expr *term, Expr *tag, const Affine *index);
+
+/* The same for a node that is computed within the kernel: no epilogue. */
+void nest_close_part(Lower *l, Node *n, Nest *nest, ReduceKind kind, Expr *term, const Affine *index);
+/* An axis whose loop stands around all nests that follow one another with such an axis. */
+Affine nest_band(Nest *nest, int extent);
+int nest_band_axis(const Nest *nest);            /* -1: none */
 
 Affine affine_constant(int constant);
 Affine affine_sum(Affine a, Affine b);
@@ -169,6 +176,7 @@ struct Storage {
     int gap;                  /* zeros wanted between the rows, in places of the last dim */
     int lanes;                /* > 1: channels in blocks of so many */
     int slack;                /* elements behind the last that may be read */
+    int band, band_dim;       /* > 0: so many places along a dim exist at a time */
     bool clear;               /* set to zero before it is written: padding lanes stay untouched (schedule) */
     Layout layout;
     /* plan.c */

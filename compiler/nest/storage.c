@@ -40,6 +40,7 @@ Storage *storage_new(Function *f, Place place, const char *name, const Node *n)
     s->shape = n->shape;
     s->dtype = n->dtype;
     s->plain = place != PLACE_WORKSPACE;
+    s->band = n->op->band ? n->op->band(n, &s->band_dim) : 0;
     PUSH(f->c, f->storage, f->storages) = s;
     return s;
 }

@@ -8,7 +8,7 @@
 /* The rows, by family.  Those with a method are listed once more in ops.c: the table. */
 extern const Op op_conv, op_conv_input_grad, op_conv_weight_grad;                  /* conv.c */
 extern const Op op_winograd_filter, op_winograd_input, op_winograd_product,
-    op_winograd_output;                                                            /* winograd.c */
+    op_winograd_conv;                                                              /* winograd.c */
 extern const Op op_maxpool, op_maxpool_index, op_maxpool_grad, op_sumpool,
     op_sumpool_grad, op_pool_scale, op_avgpool, op_global_avgpool;                 /* pool.c, pool_scale.c */
 extern const Op op_linear, op_matmul;                                              /* dense.c */

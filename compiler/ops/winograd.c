@@ -16,6 +16,7 @@ typedef struct WinogradAttrs {
     int tile;
     int begin[2];             /* zeros before x */
     int output[2];            /* spatial sizes of y */
+    int band;                 /* rows of tiles that are computed at a time */
 } WinogradAttrs;
 
 enum { TAPS = 3 };
@@ -61,7 +62,7 @@ static void winograd_product_infer(Graph *g, Node *n)
 }
 
 /* z */
-static void winograd_output_infer(Graph *g, Node *n)
+static void winograd_conv_infer(Graph *g, Node *n)
 {
     (void)g;
     const WinogradAttrs *a = n->attrs;
@@ -152,7 +153,7 @@ static void winograd_product_eval(Context *c, const Node *n, const Bindings *b, 
             }
 }
 
-static void winograd_output_eval(Context *c, const Node *n, const Bindings *b, const Tensor *const *in,
+static void winograd_conv_eval(Context *c, const Node *n, const Bindings *b, const Tensor *const *in,
                                  Tensor *out)
 {
     (void)b;
@@ -173,12 +174,13 @@ static void winograd_output_eval(Context *c, const Node *n, const Bindings *b, c
     }
 }
 
-/* -- lowering -- */
+/* -- lowering: one kernel for input, product and output -- */
 
-static const Matrix *matrix_of(Lower *l, const Node *n, WinogradSide side)
+static int tile_band(const Node *n, int *dim)
 {
     const WinogradAttrs *a = n->attrs;
-    return winograd_matrix(lower_context(l), a->tile, side);
+    *dim = 3;
+    return a->band;
 }
 
 /* Row i and column j of a tile's grid as one position. */
@@ -189,7 +191,8 @@ static Affine position(const Node *n, const Affine *at)
 
 static void winograd_filter_lower(Lower *l, Node *n)
 {
-    const Matrix *m = matrix_of(l, n, WINOGRAD_FILTER);
+    const WinogradAttrs *a = n->attrs;
+    const Matrix *m = winograd_matrix(lower_context(l), a->tile, WINOGRAD_FILTER);
     Nest *nest = nest_open(l);
     Affine row[2], column[2];
     Affine out = nest_axis(nest, "oc", n->shape.dim[1], false);
@@ -199,78 +202,120 @@ static void winograd_filter_lower(Lower *l, Node *n)
     nest_close(l, n, nest, REDUCE_SUM, term, NULL, (Affine[]){position(n, row), out, in});
 }
 
-static void winograd_input_lower(Lower *l, Node *n)
+/* Tiles that nests work on: in each of `bands` bands `count` rows from the band's row `first`,
+ * and columns likewise. */
+typedef struct Part { int bands, first[2], count[2]; } Part;
+
+/* Axes of the part's rows and columns of tiles. */
+static void tile_axes(Nest *nest, const Node *n, const Part *part, Affine *tile)
+{
+    static const char *const names[] = {"th", "tw"};
+    const WinogradAttrs *a = n->attrs;
+    for (int d = 0; d < 2; d++)
+        tile[d] = affine_sum(nest_axis(nest, names[d], part->count[d], false), affine_constant(part->first[d]));
+    if (part->bands > 1)
+        tile[0] = affine_sum(tile[0], affine_times(nest_band(nest, part->bands), a->band));
+}
+
+/* Row or column `at` of the tiles as one of the tensor. */
+static void tile_cells(const Node *n, const Affine *tile, const Affine *at, Affine *cell)
 {
     const WinogradAttrs *a = n->attrs;
-    const Matrix *m = matrix_of(l, n, WINOGRAD_INPUT);
+    for (int d = 0; d < 2; d++)
+        cell[d] = affine_sum(affine_times(tile[d], a->tile), at[d]);
+}
+
+static void input_nest(Lower *l, Node *n, const Part *part)
+{
+    const WinogradAttrs *a = n->attrs;
+    const Matrix *m = winograd_matrix(lower_context(l), a->tile, WINOGRAD_INPUT);
     Nest *nest = nest_open(l);
     Affine row[2], column[2], tile[2], cell[2];
     Affine channel = nest_axis(nest, "c", n->shape.dim[1], false);
     Affine sample = nest_axis(nest, "n", n->shape.dim[2], false);
-    tile[0] = nest_axis(nest, "th", n->shape.dim[3], false);
-    tile[1] = nest_axis(nest, "tw", n->shape.dim[4], false);
+    tile_axes(nest, n, part, tile);
     nest_matrix(nest, m, (int[]){m->rows, m->rows}, row, column);
+    tile_cells(n, tile, column, cell);
     for (int d = 0; d < 2; d++)
-        cell[d] = affine_sum(affine_sum(affine_times(tile[d], a->tile), column[d]), affine_constant(-a->begin[d]));
+        cell[d].constant -= a->begin[d];
     Expr *term = element_bordered(l, n->in[0], (Affine[]){sample, channel, cell[0], cell[1]});
-    nest_close(l, n, nest, REDUCE_SUM, term, NULL,
-               (Affine[]){position(n, row), channel, sample, tile[0], tile[1]});
+    nest_close_part(l, n, nest, REDUCE_SUM, term,
+                    (Affine[]){position(n, row), channel, sample, tile[0], tile[1]});
 }
 
-static void winograd_product_lower(Lower *l, Node *n)
+static void product_nest(Lower *l, Node *n, const Part *part)
 {
     Nest *nest = nest_open(l);
+    Affine tile[2];
     Affine p = nest_axis(nest, "p", n->shape.dim[0], false);
     Affine out = nest_axis(nest, "oc", n->shape.dim[1], false);
     Affine sample = nest_axis(nest, "n", n->shape.dim[2], false);
-    Affine th = nest_axis(nest, "th", n->shape.dim[3], false);
-    Affine tw = nest_axis(nest, "tw", n->shape.dim[4], false);
+    tile_axes(nest, n, part, tile);
     Affine in = nest_axis(nest, "ic", n->in[0]->shape.dim[1], true);
-    Expr *v = element(l, n->in[0], (Affine[]){p, in, sample, th, tw});
+    Expr *v = element(l, n->in[0], (Affine[]){p, in, sample, tile[0], tile[1]});
     Expr *u = element(l, n->in[1], (Affine[]){p, out, in});
-    Expr *term = expr_call(l, FN_MUL, v, u, NULL);
-    nest_close(l, n, nest, REDUCE_SUM, term, NULL, (Affine[]){p, out, sample, th, tw});
+    nest_close_part(l, n, nest, REDUCE_SUM, expr_call(l, FN_MUL, v, u, NULL),
+                    (Affine[]){p, out, sample, tile[0], tile[1]});
 }
 
-/* Tiles of so many rows and columns of outputs: the whole ones, or the last, cut off ones. */
-static void output_nest(Lower *l, Node *n, const int *first, const int *count, const int *size)
+/* Tiles of which size[0] rows and size[1] columns of outputs exist. */
+static void output_nest(Lower *l, Node *n, const Part *part, const int *size)
 {
     const WinogradAttrs *a = n->attrs;
     Nest *nest = nest_open(l);
     Affine row[2], column[2], tile[2], cell[2];
     Affine channel = nest_axis(nest, "c", n->shape.dim[1], false);
     Affine sample = nest_axis(nest, "n", n->shape.dim[0], false);
-    tile[0] = affine_sum(nest_axis(nest, "th", count[0], false), affine_constant(first[0]));
-    tile[1] = affine_sum(nest_axis(nest, "tw", count[1], false), affine_constant(first[1]));
-    nest_matrix(nest, matrix_of(l, n, WINOGRAD_OUTPUT), size, row, column);
-    for (int d = 0; d < 2; d++)
-        cell[d] = affine_sum(affine_times(tile[d], a->tile), row[d]);
+    tile_axes(nest, n, part, tile);
+    nest_matrix(nest, winograd_matrix(lower_context(l), a->tile, WINOGRAD_OUTPUT), size, row, column);
+    tile_cells(n, tile, row, cell);
     Expr *term = element(l, n->in[0], (Affine[]){position(n, column), channel, sample, tile[0], tile[1]});
     nest_close(l, n, nest, REDUCE_SUM, term, NULL, (Affine[]){sample, channel, cell[0], cell[1]});
 }
 
-static void winograd_output_lower(Lower *l, Node *n)
+/* Whole tiles, and those that the last row and the last column cut off. */
+static void output_nests(Lower *l, Node *n, const Part *part)
 {
     const WinogradAttrs *a = n->attrs;
-    for (int part = 0; part < 4; part++) {
-        int first[2], count[2], size[2];
+    for (int k = 0; k < 4; k++) {
+        Part piece = *part;
+        int size[2];
         for (int d = 0; d < 2; d++) {
-            bool cut = part >> d & 1;
-            int whole = a->output[d] / a->tile;
-            first[d] = cut ? whole : 0;
-            count[d] = cut ? a->output[d] % a->tile > 0 : whole;
+            int whole = a->output[d] / a->tile - part->first[d], cut = k >> d & 1;
+            whole = whole < part->count[d] ? whole : part->count[d];
+            piece.first[d] += cut ? whole : 0;
+            piece.count[d] = cut ? part->count[d] - whole : whole;
             size[d] = cut ? a->output[d] % a->tile : a->tile;
         }
-        if (count[0] && count[1])
-            output_nest(l, n, first, count, size);
+        if (piece.count[0] && piece.count[1])
+            output_nest(l, n, &piece, size);
     }
+}
+
+static void band_nests(Lower *l, Node *n, const Part *part)
+{
+    if (!part->bands || !part->count[0])
+        return;
+    input_nest(l, n->in[0]->in[0], part);
+    product_nest(l, n->in[0], part);
+    output_nests(l, n, part);
+}
+
+/* Bands of whole tiles, then what is left. */
+static void winograd_conv_lower(Lower *l, Node *n)
+{
+    const WinogradAttrs *a = n->attrs;
+    int bands = a->output[0] / a->tile / a->band, done = bands * a->band;
+    band_nests(l, n, &(Part){.bands = bands, .count = {a->band, tiles(a, 1)}});
+    band_nests(l, n, &(Part){.bands = 1, .first = {done}, .count = {tiles(a, 0) - done, tiles(a, 1)}});
 }
 
 /* -- for people -- */
 
-static int64_t winograd_product_macs(const Node *n)
+static int64_t winograd_conv_macs(const Node *n)
 {
-    return (int64_t)shape_count(&n->shape) * n->in[0]->shape.dim[1];
+    const Node *z = n->in[0];
+    return (int64_t)shape_count(&z->shape) * z->in[0]->shape.dim[1];
 }
 
 static const char *winograd_algorithm(Context *c, const Node *n)
@@ -289,27 +334,44 @@ const Op op_winograd_filter = {
     .name = "winograd_filter", .doc = "3x3 filters as Winograd's algorithm multiplies them",
     .traits = OP_READS_ONCE,                     /* what scales the weights is done on the way */
     .attrs_size = sizeof(WinogradAttrs), .infer = winograd_filter_infer, .eval = winograd_filter_eval,
-    .lower = winograd_filter_lower, .algorithm = winograd_algorithm, .print_attrs = winograd_print,
+    .lower = winograd_filter_lower, .print_attrs = winograd_print,
 };
 
 const Op op_winograd_input = {
     .name = "winograd_input", .doc = "tiles of an input as Winograd's algorithm multiplies them",
     .attrs_size = sizeof(WinogradAttrs), .infer = winograd_input_infer, .eval = winograd_input_eval,
-    .lower = winograd_input_lower, .algorithm = winograd_algorithm, .print_attrs = winograd_print,
+    .band = tile_band, .print_attrs = winograd_print,
 };
 
 const Op op_winograd_product = {
     .name = "winograd_product", .doc = "for each position in a tile, inputs times filters over channels",
     .attrs_size = sizeof(WinogradAttrs), .infer = winograd_product_infer, .eval = winograd_product_eval,
-    .lower = winograd_product_lower, .macs = winograd_product_macs, .algorithm = winograd_algorithm,
+    .band = tile_band, .print_attrs = winograd_print,
+};
+
+const Op op_winograd_conv = {
+    .name = "winograd_conv", .doc = "outputs from the tiles of Winograd's products",
+    .attrs_size = sizeof(WinogradAttrs), .infer = winograd_conv_infer, .eval = winograd_conv_eval,
+    .lower = winograd_conv_lower, .macs = winograd_conv_macs, .algorithm = winograd_algorithm,
     .print_attrs = winograd_print,
 };
 
-const Op op_winograd_output = {
-    .name = "winograd_output", .doc = "tiles of products back to outputs",
-    .attrs_size = sizeof(WinogradAttrs), .infer = winograd_output_infer, .eval = winograd_output_eval,
-    .lower = winograd_output_lower, .algorithm = winograd_algorithm, .print_attrs = winograd_print,
-};
+/* Rows of tiles at a time: v and z of a band stay in the second cache, but u streams by once a
+ * band, and must not become most of the traffic; nor must products have too few tiles. */
+static int choose_band(const WinogradAttrs *a, const Node *x, const Node *w)
+{
+    enum { BAND_BYTES = 1 << 19, BAND_TILES = 28 };
+    int64_t positions = grid(a) * grid(a), channels = x->shape.dim[1] + w->shape.dim[0];
+    int64_t tile = 4 * positions * channels, row = (int64_t)x->shape.dim[0] * tiles(a, 1);
+    int64_t filters = 4 * positions * w->shape.dim[0] * w->shape.dim[1];
+    int64_t bytes = filters / 2 > BAND_BYTES ? filters / 2 : BAND_BYTES;
+    int64_t wanted = bytes / tile > BAND_TILES ? bytes / tile : BAND_TILES;
+    int64_t rows = (wanted + row / 2) / row, bands;
+    if (rows < 1)
+        rows = 1;
+    bands = (tiles(a, 0) + rows - 1) / rows;     /* of equal size, as far as that goes */
+    return (int)((tiles(a, 0) + bands - 1) / bands);
+}
 
 Node *winograd_conv(Graph *g, Node *x, Node *w, int tile, const int *begin, const int *end)
 {
@@ -318,8 +380,9 @@ Node *winograd_conv(Graph *g, Node *x, Node *w, int tile, const int *begin, cons
         a.begin[d] = begin[d];
         a.output[d] = x->shape.dim[2 + d] + begin[d] + end[d] - TAPS + 1;
     }
+    a.band = choose_band(&a, x, w);
     Node *u = node_new(g, &op_winograd_filter, 1, &w, &a);
     Node *v = node_new(g, &op_winograd_input, 1, &x, &a);
     Node *z = node_new(g, &op_winograd_product, 2, (Node *[]){v, u}, &a);
-    return node_new(g, &op_winograd_output, 1, &z, &a);
+    return node_new(g, &op_winograd_conv, 1, &z, &a);
 }

@@ -181,6 +181,8 @@ static void declare_buffers(Text *t, const Program *p, const Function *f)
                  (long long)s->offset, shape_text(p->c, &s->shape, false));
         if (s->lanes > 1)
             text_add(t, ", channels in blocks of %d", s->lanes);
+        if (s->band)
+            text_add(t, ", %d of %d at a time", s->band, s->shape.dim[s->band_dim]);
         if (s->layout.gap)
             text_add(t, ", rows %d apart", s->layout.pitch);
         text_add(t, " */\n");

@@ -65,6 +65,7 @@ const char *printer_argument(const Printer *p, const Storage *s);
 /* Whether an argument is the number of a parameter, whose elements @_value gives. */
 bool printer_by_number(const Function *f, const Storage *s);
 const char *printer_type(DType dtype);
+bool printer_writes(const Kernel *k, const Storage *s);
 const char *printer_fresh(Printer *p, const char *base, const char *suffix);      /* a free name */
 void printer_name_axes(Printer *p);              /* of p->nest */
 bool printer_runs_once(const Loop *l);

@@ -156,7 +156,7 @@ void print_matrices(Printer *p)
     for (int n = 0; n < k->nests; n++) {
         const Matrix *m = k->nest[n]->matrix;
         bool printed = !has_table(k->nest[n]);
-        for (int i = 0; i < n; i++)
+        for (int i = 0; i < n && !printed; i++)
             printed |= has_table(k->nest[i]) && !strcmp(k->nest[i]->matrix->name, m->name);
         if (printed)
             continue;

@@ -149,6 +149,7 @@ static void collapse(Schedule *s)
             inner++;                             /* an axis of one element is no loop */
         if (inner == nest->axes || nest->axis[i].extent == 1 || has_vectors(nest, i) ||
             has_vectors(nest, inner) || nest_matrix_axis(nest, i) || nest_matrix_axis(nest, inner) ||
+            nest->axis[i].band || nest->axis[inner].band ||
             nest->axis[i].reduce != nest->axis[inner].reduce)
             continue;
         Merge m = {i, inner, nest->axis[inner].extent, true};

@@ -14,14 +14,14 @@ static void choose_order(Schedule *s)
 {
     for (int reduce = 0; reduce < 2; reduce++) {
         for (int a = 0; a < s->nest->axes; a++)
-            if (s->nest->axis[a].reduce == reduce && !nest_matrix_axis(s->nest, a) &&
+            if (s->nest->axis[a].reduce == reduce && !nest_matrix_axis(s->nest, a) && !s->nest->axis[a].band &&
                 (s->nest->axis[a].extent > 1 || clipped(s, a)))
                 s->order[s->axes++] = a;
         if (!reduce)
             s->parallel = s->axes;
     }
     for (int a = 0; a < MAX_AXES; a++)
-        s->fixed[a] = true;                      /* at zero: one element, or merged into another */
+        s->fixed[a] = a != nest_band_axis(s->nest);      /* at zero: one element, or merged into another */
     for (int i = 0; i < s->axes; i++)
         s->fixed[s->order[i]] = false;
 }
