@@ -140,7 +140,7 @@ static bool try_axis(Choice *c, int axis)
     c->vectors = 0;
     int dim = moving_dim(store->node, store->index, axis, 1);
     bool beside = dim >= 0 && side_by_side(store->node, dim);
-    if (dim < 0 || store->accumulate || !(beside || reduces_elements(c->nest)))
+    if (dim < 0 || store->accumulate || !(beside || c->nest->matrix || reduces_elements(c->nest)))
         return false;
     c->in_term = true;
     expr_loads(c->nest->term, check_load, c);

@@ -52,6 +52,8 @@ static void kernel_comment(File *file, const Kernel *k, int others)
              kernel_operations(p->c, k), shape_text(p->c, &k->node->shape, false));
     if (layer)
         text_add(file->t, ", %s", position(p, layer->where));
+    if (kernel_start(k)->op->algorithm)
+        text_add(file->t, "; %s", kernel_start(k)->op->algorithm(p->c, kernel_start(k)));
     if (others)
         text_add(file->t, "; and %d like it", others);
     const char *schedule = "";

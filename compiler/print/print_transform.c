@@ -90,7 +90,7 @@ static void print_product(Text *t, const Matrix *m)
 static void print_finish(Text *t, const Matrix *m)
 {
     for (int i = 0; i < m->rows; i++)
-        text_add(t, "        if (%d < g->n0)\n            @_finish(y, y%d, c, d, %d, j, @_lanes, g);\n", i, i, i);
+        text_add(t, "        if (%d < g->n0)\n            @_finish(y, y%d, c, d, %d, j, g->valid, g);\n", i, i, i);
 }
 
 /* The same in the host, where each question is asked once for all of them. */
@@ -110,7 +110,8 @@ static void print_phases(Text *t, const Matrix *m)
         text_add(t, "        }\n");
     }
     for (int i = 0; i < m->rows; i++)
-        text_add(t, "        if (%d < g->n0)\n            *(@_vec *)(y + %d * g->yt + j * g->yk) = y%d;\n", i, i, i);
+        text_add(t, "        if (%d < g->n0)\n"
+                    "            @_store(y + %d * g->yt + j * g->yk, y%d, g->valid, g->spread);\n", i, i, i);
 }
 
 void print_transform_body(Text *t, const Leaf *leaf, bool is_static)

@@ -14,8 +14,7 @@ bool transform_fits(Schedule *s)
     leaf->matrix = nest->matrix;
     leaf->y = (Operand){.node = nest->store.node, .address = nest->store.address, .vector = true,
                         .spread = nest->store.address.coef[nest->lane]};
-    return nest->valid == s->target->lanes && leaf->y.spread == 1 &&
-           tile_operand(s, nest->term, 1, &leaf->a) && leaf->a.vector && tile_value(s, nest->store.value);
+    return tile_operand(s, nest->term, 1, &leaf->a) && leaf->a.vector && tile_value(s, nest->store.value);
 }
 
 static void set_steps(const Schedule *s, Operand *o, const int *axis)
@@ -25,14 +24,15 @@ static void set_steps(const Schedule *s, Operand *o, const int *axis)
     o->address = placed(s, o->address);
 }
 
-static void append_leaf(Schedule *s, Loop ***tail)
+static void append_leaf(Schedule *s, Loop ***tail, int valid)
 {
     const Nest *nest = s->nest;
     Loop *l = append(s, tail, LOOP_LEAF);
     Leaf *leaf = l->leaf = NEW(s->c, Leaf);
     *leaf = s->leaf;
     leaf->tile = leaf->vectors = 1;
-    leaf->lanes = leaf->valid = s->target->lanes;
+    leaf->lanes = s->target->lanes;
+    leaf->valid = valid;
     leaf->count[0] = nest->axis[nest->row[0]].extent;
     leaf->count[3] = nest->axis[nest->row[1]].extent;
     if (clipped(s, nest->column[0])) {
@@ -64,25 +64,42 @@ static void append_elements(Schedule *s, Loop ***tail)
     l->store.value = placed_expr(s, nest->store.value, 0);
 }
 
-static void build_axes(Schedule *s, Loop ***tail, int depth)
+static void build_axes(Schedule *s, Loop ***tail, int depth, int valid);
+
+static void build_loop(Schedule *s, Loop ***tail, int depth, int begin, int end, int valid)
 {
-    if (depth < s->parallel && s->order[depth] == s->nest->lane) {
-        build_axes(s, tail, depth + 1);
-    } else if (depth < s->parallel) {
-        int axis = s->order[depth];
-        Loop **body = open_loop(s, tail, axis, 0, s->nest->axis[axis].extent, 1);
-        build_axes(s, &body, depth + 1);
-        close_loop(s, axis);
-    } else if (s->nest->lane >= 0) {
-        append_leaf(s, tail);
-    } else {
+    if (begin == end)
+        return;
+    Loop **body = open_loop(s, tail, s->order[depth], begin, end, 1);
+    build_axes(s, &body, depth + 1, valid);
+    close_loop(s, s->order[depth]);
+}
+
+/* `valid` lanes exist of the vectors inside; of the last block's maybe fewer. */
+static void build_axes(Schedule *s, Loop ***tail, int depth, int valid)
+{
+    const Nest *nest = s->nest;
+    int axis = depth < s->parallel ? s->order[depth] : -1;
+    if (axis < 0 && nest->lane >= 0) {
+        append_leaf(s, tail, valid);
+    } else if (axis < 0) {
         append_elements(s, tail);
+    } else if (axis == nest->lane) {
+        build_axes(s, tail, depth + 1, valid);
+    } else if (nest->lane >= 0 && axis == nest->axis[nest->lane].outer && nest->valid < valid) {
+        int last = nest->axis[axis].extent - 1;
+        build_loop(s, tail, depth, 0, last, valid);
+        build_loop(s, tail, depth, last, last + 1, nest->valid);
+    } else {
+        build_loop(s, tail, depth, 0, nest->axis[axis].extent, valid);
     }
 }
 
 void transform_build(Schedule *s, Loop ***tail)
 {
-    build_axes(s, tail, 0);
+    const Nest *nest = s->nest;
+    bool only = nest->lane >= 0 && nest->axis[nest->axis[nest->lane].outer].extent == 1;
+    build_axes(s, tail, 0, only ? nest->valid : s->target->lanes);
 }
 
 const char *transform_describe(const Schedule *s)
