@@ -153,7 +153,8 @@ static void run_whole(void *argument)
     Whole *w = argument;
     Context *c = &w->c;
     Graph *net = network_load(c, format(c, "graphs/%s.lua", w->name), 1);
-    Program *p = compile(net, &(Options){.batch = 1, .target = target_find("native"), .winograd = w->tile}, NULL);
+    Options options = {.batch = 1, .target = target_find("native"), .winograd = w->tile};
+    Program *p = compile(net, &options, NULL);
     Code *code = code_open(p, JIT_TCC);
     void *params = aligned_memory(c, code->params_bytes);
     int inputs = shape_count(&net->input[0]->shape);
@@ -171,14 +172,15 @@ static void run_whole(void *argument)
 
 START_TEST(networks_keep_their_digits)
 {
-    Whole whole[2] = {{.name = wholes[_i], .tile = WINOGRAD_OFF}, {.name = wholes[_i], .tile = WINOGRAD_AUTO}};
+    const char *name = wholes[_i];
+    Whole whole[2] = {{.name = name, .tile = WINOGRAD_OFF}, {.name = name, .tile = WINOGRAD_AUTO}};
     for (int i = 0; i < 2; i++) {
         context_init(&whole[i].c);
         ck_assert_msg(attempt(&whole[i].c, run_whole, &whole[i]), "%s", whole[i].c.message);
     }
     Distance d = {0, 0};
     distance_add(&d, whole[1].output, whole[0].output, whole[0].count);
-    ck_assert_msg(distance(&d) < 1e-4, "%s: %g of the largest output", wholes[_i], distance(&d));
+    ck_assert_msg(distance(&d) < 1e-4, "%s: %g of the largest output", name, distance(&d));
     ck_assert(!whole[0].used && whole[1].used == (target_level(target_find("native"))->lanes > 1));
     for (int i = 0; i < 2; i++)
         context_free(&whole[i].c);

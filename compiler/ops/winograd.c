@@ -146,9 +146,11 @@ static void winograd_product_eval(Context *c, const Node *n, const Bindings *b, 
     for (int p = 0; p < positions; p++)
         for (int o = 0; o < outs; o++)
             for (int t = 0; t < per_channel; t++) {
+                const double *v = in[0]->data + p * ins * per_channel + t;
+                const double *u = in[1]->data + (p * outs + o) * ins;
                 double sum = 0;
                 for (int i = 0; i < ins; i++)
-                    sum += in[0]->data[(p * ins + i) * per_channel + t] * in[1]->data[(p * outs + o) * ins + i];
+                    sum += v[i * per_channel] * u[i];
                 out->data[(p * outs + o) * per_channel + t] = sum;
             }
 }
@@ -211,8 +213,10 @@ static void tile_axes(Nest *nest, const Node *n, const Part *part, Affine *tile)
 {
     static const char *const names[] = {"th", "tw"};
     const WinogradAttrs *a = n->attrs;
-    for (int d = 0; d < 2; d++)
-        tile[d] = affine_sum(nest_axis(nest, names[d], part->count[d], false), affine_constant(part->first[d]));
+    for (int d = 0; d < 2; d++) {
+        tile[d] = nest_axis(nest, names[d], part->count[d], false);
+        tile[d].constant = part->first[d];
+    }
     if (part->bands > 1)
         tile[0] = affine_sum(tile[0], affine_times(nest_band(nest, part->bands), a->band));
 }

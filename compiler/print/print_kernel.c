@@ -324,9 +324,10 @@ static const char *print_arguments(Printer *p)
     for (int i = 0; i < k->storages; i++) {
         const Storage *s = k->storage[i];
         const char *name = printer_argument(p, s);
+        const char *read_only = printer_writes(k, s) ? "" : "const ";
         bool by_number = printer_by_number(p->f, s);
         printer_argument_list(&t, 4, by_number ? format(p->c, "int %s", name) :
-                              format(p->c, "%s%s *%s%s", printer_writes(k, s) ? "" : "const ", printer_type(s->dtype),
+                              format(p->c, "%s%s *%s%s", read_only, printer_type(s->dtype),
                                      shared(k, s) ? "" : "CNNC_RESTRICT ", name));
         from |= by_number;
     }

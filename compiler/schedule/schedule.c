@@ -10,12 +10,18 @@
 
 /* -- choosing -- */
 
+/* Axes of a matrix are loops within a statement, bands around all of the nest. */
+static bool has_loop(const Schedule *s, int a)
+{
+    const Axis *axis = &s->nest->axis[a];
+    return !nest_matrix_axis(s->nest, a) && !axis->band && (axis->extent > 1 || clipped(s, a));
+}
+
 static void choose_order(Schedule *s)
 {
     for (int reduce = 0; reduce < 2; reduce++) {
         for (int a = 0; a < s->nest->axes; a++)
-            if (s->nest->axis[a].reduce == reduce && !nest_matrix_axis(s->nest, a) && !s->nest->axis[a].band &&
-                (s->nest->axis[a].extent > 1 || clipped(s, a)))
+            if (s->nest->axis[a].reduce == reduce && has_loop(s, a))
                 s->order[s->axes++] = a;
         if (!reduce)
             s->parallel = s->axes;
