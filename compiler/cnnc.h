@@ -4,7 +4,7 @@
  * flow from a Lua file to C text, and under each file's name its entry points, in the
  * order in which a network passes through them:
  *
- *   frontend -> Graph -> mode -> autodiff -> expand -> fold -> hoist -> fuse
+ *   frontend -> Graph -> mode -> autodiff -> expand -> fold -> winograd -> hoist -> fuse
  *            -> lower -> Nests -> layout -> schedule -> Loops -> plan -> print -> C
  *
  * Everything lives in the arena of one Context and is freed with it; nothing
@@ -34,6 +34,7 @@ typedef struct Lower Lower;
 typedef struct Affine Affine;
 typedef struct Expr Expr;
 typedef struct Nest Nest;
+typedef struct Matrix Matrix;
 typedef struct Loop Loop;
 typedef struct Kernel Kernel;
 typedef struct Storage Storage;
@@ -175,6 +176,7 @@ typedef struct Options {
     int share_least;          /* operations from which threads share a nest; 0: the schedule's choice */
     const LeafShapes *shapes;   /* NULL: the schedule's own */
     int candidate;            /* which shape it chooses: 0 its best, 1 .. CANDIDATES - 1 for timing */
+    int winograd;             /* WINOGRAD_AUTO, WINOGRAD_OFF or the tile of all that can: 2, 4, 6 */
     const char *emit;         /* NULL, or "ir", "plan", "dot" */
     const char *emit_after;   /* the pass after which ir is printed; NULL: the last */
 } Options;

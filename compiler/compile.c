@@ -64,9 +64,12 @@ static Function *build_inference(Build *b, const char *function, RootKind root, 
     g = after(b, "mode", mode(g, false));
     g = after(b, "expand", expand(g));
     g = after(b, "fold", fold(g, frozen));
-    if (frozen)
+    const Target *target = target_level(b->p->options.target);
+    if (frozen) {
+        g = after(b, "winograd", winograd(g, target, b->p->options.winograd));
         g = after(b, "hoist", hoist(g, pack));
-    return generate(b, g, target_level(b->p->options.target), frozen);
+    }
+    return generate(b, g, target, frozen);
 }
 
 static Function *build_training(Build *b)

@@ -42,7 +42,8 @@ typedef struct OptionRow {
 
 enum {
     KEY_WEIGHTS = 256, KEY_SEED, KEY_BATCH, KEY_TRAIN, KEY_TARGET, KEY_JIT, KEY_NAME, KEY_THREADS, KEY_EMIT,
-    KEY_SCHEDULE, KEY_TUNE, KEY_INPUT, KEY_INPUT_GRAD, KEY_JSON, KEY_RUNS, KEY_LAYERS, KEY_HELP, KEY_VERSION
+    KEY_SCHEDULE, KEY_TUNE, KEY_WINOGRAD, KEY_INPUT, KEY_INPUT_GRAD, KEY_JSON, KEY_RUNS, KEY_LAYERS, KEY_HELP,
+    KEY_VERSION
 };
 
 static const OptionRow option_rows[] = {
@@ -59,6 +60,8 @@ static const OptionRow option_rows[] = {
     {KEY_THREADS, "threads", "N", NETWORK, "threads of one call, at most one a processor (1)"},
     {KEY_SCHEDULE, "schedule", "FILE", COMPILE | PREDICT | BENCH, "inner loops as --tune found them"},
     {KEY_TUNE, "tune", NULL, COMPILE | PREDICT | BENCH, "time inner loops here first; --schedule keeps them"},
+    {KEY_WINOGRAD, "winograd", "TILE", NETWORK,
+     "of 3x3 convolutions at inference: off, f2, f4, f6, auto (auto)"},
     {KEY_EMIT, "emit", "FORM", NETWORK, "print ir, ir:PASS, plan or dot"},
     {KEY_RUNS, "runs", "N", GRADCHECK | BENCH, "bench: calls to time; gradcheck: points per tensor"},
     {KEY_LAYERS, "layers", NULL, BENCH, "time of each kernel, beside the machine's limits"},
@@ -153,6 +156,16 @@ static const Target *parse_target(Context *c, const char *text)
     return target;
 }
 
+static int parse_winograd(Context *c, const char *text)
+{
+    static const struct { const char *name; int tile; } tiles[] = {
+        {"auto", WINOGRAD_AUTO}, {"off", WINOGRAD_OFF}, {"f2", 2}, {"f4", 4}, {"f6", 6}};
+    for (size_t i = 0; i < sizeof tiles / sizeof *tiles; i++)
+        if (!strcmp(text, tiles[i].name))
+            return tiles[i].tile;
+    fail(c, STATUS_USAGE, "--winograd: found '%s', expected off, f2, f4, f6 or auto", text);
+}
+
 static void parse_emit(Context *c, Options *o, const char *text)
 {
     if (strncmp(text, "ir:", 3) == 0 && text[3]) {
@@ -198,6 +211,7 @@ static void take_option(CommandLine *line, int key)
     case KEY_THREADS:    o->compile.threads = parse_threads(c, optarg); break;
     case KEY_SCHEDULE:   o->schedule = optarg; break;
     case KEY_TUNE:       o->tune = true; break;
+    case KEY_WINOGRAD:   o->compile.winograd = parse_winograd(c, optarg); break;
     case KEY_EMIT:       parse_emit(c, &o->compile, optarg); break;
     case KEY_JSON:       o->json = true; break;
     case KEY_LAYERS:     o->layers = true; break;

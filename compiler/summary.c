@@ -95,6 +95,7 @@ static Reach *reach_all(const Graph *net)
 typedef struct LayerCost {
     const Layer *layer;
     const Node *window;       /* the node that slides a window, or NULL */
+    const char *algorithm;    /* of inference, where there is a choice, or NULL */
     Reach reach;
     int64_t params, macs, bytes;
     int64_t dense;            /* parameters of a fully connected layer instead; 0: no weights to replace */
@@ -137,6 +138,17 @@ static LayerCost cost_layer(const Graph *net, const Layer *layer, const Reach *r
     return cost;
 }
 
+/* How the layer is computed, if not by the definition. */
+static const char *algorithm_of(const Graph *g, const Layer *layer)
+{
+    const char *found = NULL;
+    const bool *live = graph_live(g);
+    for (int id = 0; id < g->nodes; id++)
+        if (live[id] && g->node[id]->layer == layer && g->node[id]->op->algorithm)
+            found = g->node[id]->op->algorithm(g->c, g->node[id]);
+    return found;
+}
+
 static Cost cost_network(const Program *inference, const Program *training)
 {
     const Graph *net = inference->net;
@@ -145,6 +157,7 @@ static Cost cost_network(const Program *inference, const Program *training)
     cost.layer = NEW_ARRAY(net->c, LayerCost, net->layers);
     for (int i = 0; i < net->layers; i++) {
         cost.layer[i] = cost_layer(net, net->layer[i], reach);
+        cost.layer[i].algorithm = algorithm_of(inference->forward->graph, net->layer[i]);
         cost.macs += cost.layer[i].macs;
         cost.bytes += cost.layer[i].bytes;
     }
@@ -215,8 +228,9 @@ static Row row_of(Context *c, const LayerCost *cost)
         row.cell[7] = per_axis(c, r->stride, r->spatial, ",");
         row.cell[8] = per_axis(c, r->offset, r->spatial, ",");
     }
-    if (cost->window)
-        row.note = formula_text(c, cost->window);
+    row.note = cost->window ? formula_text(c, cost->window) : cost->algorithm;
+    if (cost->window && cost->algorithm)
+        row.note = format(c, "%s;  %s", row.note, cost->algorithm);
     return row;
 }
 
@@ -319,6 +333,7 @@ static json_t *json_layer(Context *c, const LayerCost *cost)
         json_array_append_new(formulas, json_string(formula));
     }
     json_object_set_new(o, "formula", formulas);
+    json_object_set_new(o, "algorithm", cost->algorithm ? json_string(cost->algorithm) : json_null());
     return o;
 }
 

@@ -157,7 +157,8 @@ int command_bench(Context *c, const CommandOptions *o)
     Bench b = {.c = c, .options = o};
     ModelOptions options = {.batch = o->compile.batch, .jit = o->jit, .train = o->train,
                             .profile = o->layers, .target = o->compile.target, .seed = o->seed,
-                            .threads = o->compile.threads, .shapes = o->compile.shapes};
+                            .threads = o->compile.threads, .shapes = o->compile.shapes,
+                            .winograd = o->compile.winograd};
     double start = milliseconds();
     b.model = model_open(c, o->network, options);
     b.open_ms = milliseconds() - start;

@@ -251,7 +251,8 @@ int command_predict(Context *c, const CommandOptions *o)
     Predict p = {.c = c, .options = o};
     ModelOptions options = {.batch = o->compile.batch, .jit = o->jit, .train = o->train,
                             .target = o->compile.target, .seed = o->seed,
-                            .threads = o->compile.threads, .shapes = o->compile.shapes};
+                            .threads = o->compile.threads, .shapes = o->compile.shapes,
+                            .winograd = o->compile.winograd};
     p.model = model_open(c, o->network, options);
     guard(c, predict, close_model, &p);
     return STATUS_OK;

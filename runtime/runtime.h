@@ -225,6 +225,7 @@ typedef struct ModelOptions {
     int threads;                       /* of a call; 0: one */
     const LeafShapes *shapes;            /* of --schedule, or NULL */
     int candidate;                     /* of --tune */
+    int winograd;                      /* as in Options */
 } ModelOptions;
 
 typedef struct Model {

@@ -134,7 +134,7 @@ static void try_candidate(Context *work, void *argument)
     const CommandOptions *o = t->options;
     t->model = model_open(work, o->network, (ModelOptions){
         .batch = o->compile.batch, .jit = o->jit, .profile = true, .target = o->compile.target,
-        .seed = o->seed, .candidate = t->candidate});
+        .seed = o->seed, .candidate = t->candidate, .winograd = o->compile.winograd});
     guard(t->c, time_candidate, close_candidate, t);
 }
 

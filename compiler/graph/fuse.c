@@ -7,7 +7,8 @@
  *               nodes with one reader) or the reduction inside a stored node's kernel;
  *   stored      everything else: one kernel each.  `root` is the reduction whose
  *               epilogue (bias, activation, residual sum ...) ends in this node,
- *               `joined` a reader whose memory holds it as a part. */
+ *               `joined` a reader whose memory holds it as a part, `within` a reader
+ *               whose kernel computes it, too. */
 #include "../cnnc.h"
 
 /* -- a home for every root -- */
@@ -61,7 +62,7 @@ static Readers count_readers(Graph *g)
                  NEW_ARRAY(g->c, bool, g->nodes + 1)};
     for (int i = 0; i < g->nodes; i++) {
         Node *n = g->node[i];
-        bool window = n->op->lower && !(n->op->traits & OP_READS_ONCE);
+        bool window = (n->op->lower || n->op->band) && !(n->op->traits & OP_READS_ONCE);
         for (int k = 0; k < n->ins; k++) {
             Node *in = n->in[k];
             in->uses += r.first[in->id] != n;    /* x * x reads x once */
@@ -142,6 +143,9 @@ Graph *fuse(Graph *old)
             continue;
         n->inlined = (n->op->traits & (OP_INDEX_MAP | OP_CHEAP)) || computed_once(&r, n);
     }
+    for (int i = 0; i < g->nodes; i++)
+        if (g->node[i]->op->band)
+            g->node[i]->within = r.first[i];
     for (int i = g->nodes - 1; i >= 0; i--)
         if (g->node[i]->op->lower)
             claim_epilogue(&r, g->node[i]);

@@ -74,6 +74,7 @@ struct Node {
     bool inlined;             /* never stored: recomputed inside its reader's expression */
     Node *root;               /* the reduction in whose epilogue this node is computed, or NULL */
     Node *joined;             /* the reader in whose memory it is stored as a part, or NULL */
+    Node *within;             /* the reader in whose kernel it is computed, a band at a time, or NULL */
     /* layout.c */
     Storage *storage;
 };
@@ -256,6 +257,8 @@ struct Op {
      * if impossible. */
     Node *(*absorb_scale)(Graph *g, Node *n, Node *factor);
     Node *(*absorb_shift)(Graph *g, Node *n, Node *term);
+    /* The same by Winograd's F(tile x tile, 3x3); NULL: it is none of those. */
+    Node *(*winograd)(Graph *g, Node *n, Node **in, int tile);
 
     /* Lowering: one of the two. */
     Expr *(*element)(Lower *l, Node *n, const Affine *index);           /* value of one element */
@@ -264,10 +267,14 @@ struct Op {
     /* For ops whose result is their inputs side by side: where input i begins in it; NULL
      * for others.  An input that is stored there already needs no nest. */
     int (*part)(const Node *n, int i, int *dim);
+    /* For ops that their only reader computes on its way: how many places along a dim exist at a
+     * time.  Such an op has neither element nor lower. */
+    int (*band)(const Node *n, int *dim);
 
     /* For people. */
     int64_t (*macs)(const Node *n);
     const Window *(*window)(const Node *n);       /* geometry, for receptive fields */
+    const char *(*algorithm)(Context *c, const Node *n);     /* how, where that is a choice */
     void (*print_attrs)(const Node *n, Text *t);  /* for IR dumps, " kernel 3x3" */
     const char *const *samples;                   /* Lua networks that exercise the op; NULL ends */
 };
@@ -291,7 +298,7 @@ Node *channel_factor(Node *n, Node **rest);
 Node *channel_term(Node *n, Node **rest);
 
 /* --------------------------------------------------- mode.c, autodiff.c, expand.c
- *                                                     fold.c, hoist.c, fuse.c */
+ *                                                     fold.c, winograd.c, hoist.c, fuse.c */
 
 Graph *mode(Graph *g, bool training);        /* dropout and batch norm become what they do in this mode */
 typedef struct Wanted { bool params; bool inputs; } Wanted;
@@ -299,6 +306,9 @@ Graph *autodiff(Graph *g, Wanted wanted);    /* adds gradient roots */
 Graph *expand(Graph *g);                     /* softmax, losses ... into primitive ops */
 Graph *fold(Graph *g, bool absorb);          /* constants, common nodes; absorb: per-channel
                                                 factors and terms into weights and bias */
+/* 3x3 convolutions by Winograd's algorithm; tile: of Options.winograd. */
+enum { WINOGRAD_AUTO, WINOGRAD_OFF };
+Graph *winograd(Graph *g, const Target *target, int tile);
 Graph *hoist(Graph *g, Graph **pack);        /* parameter-only subgraphs become derived fields,
                                                 computed by the graph *pack */
 Graph *fuse(Graph *g);                       /* a node of its own for every root; then sets uses,

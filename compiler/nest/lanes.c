@@ -40,14 +40,26 @@ static bool side_by_side(const Node *n, int dim)
     return s->lanes > 1 ? dim == s->lane_dim : dim == n->shape.rank - 1;
 }
 
-/* Blocks of the lane's dim outside, then all other dims (a reduction that comes in
- * blocks likewise), the places within blocks innermost: the lane's last. */
+static bool reduces_along(const Nest *nest, const Affine *index)
+{
+    bool reduces = false;
+    for (int i = 0; i < nest->axes; i++)
+        reduces |= nest->axis[i].reduce && index->coef[i];
+    return reduces;
+}
+
+/* Blocks of the lane's dim outside, after dims that choose a matrix of weights; then all other
+ * dims (a reduction that comes in blocks likewise), the places within blocks innermost: the
+ * lane's last. */
 static Layout packed(const Access *a, const Nest *nest, int lane_dim, int lane)
 {
     Layout l = {0};
     int rank = a->node->shape.rank, lanes = nest->axis[lane].lanes, inner[MAX_RANK] = {0}, inners = 0;
+    int outer = 0;
+    while (outer < lane_dim && !reduces_along(nest, &a->index[outer]))
+        l.piece[l.pieces++] = (Piece){.dim = outer++, .div = 1};
     l.piece[l.pieces++] = (Piece){.dim = lane_dim, .div = lanes};
-    for (int d = 0; d < rank; d++) {
+    for (int d = outer; d < rank; d++) {
         if (d == lane_dim)
             continue;
         int div = 1;
@@ -88,7 +100,7 @@ static void check_param(Choice *c, Access *a, int dim)
  * store lanes apart. */
 static bool reduces_elements(const Nest *nest)
 {
-    return nest->term->kind == X_LOAD;
+    return nest->term->kind == X_LOAD && !nest->matrix;
 }
 
 static void check_load(Expr *load, void *user)
@@ -113,11 +125,12 @@ static void check_load(Expr *load, void *user)
         a->node->storage->slack = c->f->target->lanes * a->index[dim].coef[c->axis];
 }
 
-/* Terms that leaves can reduce: products of two elements, or elements. */
+/* Terms that leaves can reduce: products of two elements, or elements; by a matrix these alone. */
 static bool has_leaf(const Nest *nest)
 {
     const Expr *t = nest->term;
-    if (!nest->reduces || nest->reduce == REDUCE_ARGMAX || t->dtype != F32)
+    if (!nest->reduces || nest->reduce == REDUCE_ARGMAX || t->dtype != F32 ||
+        (nest->matrix && t->kind != X_LOAD))
         return false;
     if (t->kind == X_LOAD)
         return true;
@@ -133,7 +146,7 @@ static bool try_axis(Choice *c, int axis)
     c->vectors = 0;
     int dim = moving_dim(store->node, store->index, axis, 1);
     bool beside = dim >= 0 && side_by_side(store->node, dim);
-    bool apart = reduces_elements(c->nest) || store->node->storage->place == PLACE_GRAD;
+    bool apart = reduces_elements(c->nest) || c->nest->matrix || store->node->storage->place == PLACE_GRAD;
     if (dim < 0 || !(beside || apart))
         return false;
     c->in_term = true;

@@ -304,7 +304,8 @@ static void choose_pieces(Storage *s)
     Layout *l = &s->layout;
     bool samples = s->lanes > 1 && s->lane_dim == 0, blocks = s->lanes > 1 && !samples;
     for (int d = samples; d < s->shape.rank; d++)
-        l->piece[l->pieces++] = (Piece){.dim = d, .div = d == 1 && blocks ? s->lanes : 1};
+        l->piece[l->pieces++] = (Piece){.dim = d, .div = d == 1 && blocks ? s->lanes : 1,
+                                        .mod = s->band && d == s->band_dim ? s->band : 0};
     if (samples)
         l->piece[l->pieces++] = (Piece){.dim = 0, .div = 1};
     if (blocks)

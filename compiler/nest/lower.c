@@ -213,6 +213,26 @@ Affine nest_axis(Nest *nest, const char *name, int extent, bool reduce)
     return a;
 }
 
+void nest_matrix(Nest *nest, const Matrix *m, const int *rows, Affine *row, Affine *column)
+{
+    static const char *const row_names[] = {"i", "j"}, *const column_names[] = {"p", "q"};
+    nest->matrix = m;
+    for (int k = 0; k < 2; k++) {
+        nest->row[k] = nest->axes;
+        row[k] = nest_axis(nest, row_names[k], rows[k], false);
+    }
+    for (int k = 0; k < 2; k++) {
+        nest->column[k] = nest->axes;
+        column[k] = nest_axis(nest, column_names[k], m->columns, true);
+    }
+}
+
+bool nest_matrix_axis(const Nest *nest, int axis)
+{
+    return nest->matrix && (axis == nest->row[0] || axis == nest->row[1] || axis == nest->column[0] ||
+                            axis == nest->column[1]);
+}
+
 const char *axis_name(const Node *n, int d)
 {
     static const char *const plain[] = {"i", "j", "k", "l", "p", "q"};
@@ -226,6 +246,21 @@ void nest_axes(Nest *nest, const Node *n, Affine *index)
 {
     for (int d = 0; d < n->shape.rank; d++)
         index[d] = nest_axis(nest, axis_name(n, d), n->shape.dim[d], false);
+}
+
+Affine nest_band(Nest *nest, int extent)
+{
+    Affine a = nest_axis(nest, "band", extent, false);
+    nest->axis[nest->axes - 1].band = true;
+    return a;
+}
+
+int nest_band_axis(const Nest *nest)
+{
+    for (int a = 0; a < nest->axes; a++)
+        if (nest->axis[a].band)
+            return a;
+    return -1;
 }
 
 static bool accumulates(const Function *f, const Node *n)
@@ -248,15 +283,15 @@ static Expr *as_tree(Lower *l, const Expr *e)
     return copy;
 }
 
-static void store(Lower *l, Nest *nest, Expr *value, const Affine *index)
+static void store(Lower *l, Node *n, Nest *nest, Expr *value, const Affine *index)
 {
     nest->term = as_tree(l, nest->term);
     nest->tag = as_tree(l, nest->tag);
     value = as_tree(l, value);
-    nest->store.node = l->target;
+    nest->store.node = n;
     nest->store.value = value;
-    nest->store.accumulate = accumulates(l->f, l->target);
-    memcpy(nest->store.index, index, (size_t)l->target->shape.rank * sizeof *index);
+    nest->store.accumulate = accumulates(l->f, n);
+    memcpy(nest->store.index, index, (size_t)n->shape.rank * sizeof *index);
     PUSH(l->c, l->kernel->nest, l->kernel->nests) = nest;
 }
 
@@ -271,7 +306,14 @@ void nest_close(Lower *l, Node *n, Nest *nest, ReduceKind kind, Expr *term, Expr
         l->reduced = expr_new(l, X_ACC, kind == REDUCE_ARGMAX ? I32 : term->dtype);
     Expr *value = n == l->target ? l->reduced : element(l, l->target, index);
     l->reduced = NULL;
-    store(l, nest, value, index);
+    store(l, l->target, nest, value, index);
+}
+
+void nest_close_part(Lower *l, Node *n, Nest *nest, ReduceKind kind, Expr *term, const Affine *index)
+{
+    nest->reduce = kind;
+    nest->term = term;
+    store(l, n, nest, expr_new(l, X_ACC, term->dtype), index);
 }
 
 static void lower_pointwise(Lower *l, Node *n)
@@ -279,12 +321,12 @@ static void lower_pointwise(Lower *l, Node *n)
     Nest *nest = nest_open(l);
     Affine index[MAX_RANK];
     nest_axes(nest, n, index);
-    store(l, nest, n->op->element(l, n, index), index);
+    store(l, n, nest, n->op->element(l, n, index), index);
 }
 
 static bool stored(const Node *n)
 {
-    return !n->inlined && !(n->op->traits & (OP_LEAF | OP_ALIAS));
+    return !n->inlined && !n->within && !(n->op->traits & (OP_LEAF | OP_ALIAS));
 }
 
 Kernel *lower_node(Function *f, Node *n)

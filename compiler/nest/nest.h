@@ -41,6 +41,7 @@ typedef struct Axis {
     const char *name;
     int extent;
     bool reduce;
+    bool band;                /* a loop around this and the neighbouring nests of its kernel */
     int lanes;                /* > 0: the place within a block of so many, split off ... */
     int outer, whole;         /* ... this axis, which had this extent */
     bool hoisted;             /* a reduction's: its loop encloses those of parallel axes (schedule) */
@@ -56,13 +57,19 @@ typedef struct Store {
     bool accumulate;          /* += */
 } Store;
 
-/* for all parallel axes: acc = init; for all reduce axes: acc = update(acc, term); store */
+/* for all parallel axes: acc = init; for all reduce axes: acc = update(acc, term); store
+ *
+ * With a matrix M the sum is that of M[i][p] * M[j][q] * term, where i, j are the parallel axes
+ * row[] and p, q the reducing axes column[]: all elements of i, j are computed from all of p, q
+ * together, one axis after the other. */
 struct Nest {
     Axis axis[MAX_AXES];
     int axes;
     bool reduces;
     ReduceKind reduce;
     Expr *term;               /* what is summed or compared */
+    const Matrix *matrix;     /* or NULL */
+    int row[2], column[2];
     Expr *tag;                /* ARGMAX: the int that names the winner */
     Store store;
     int lane;                 /* the axis along which vectors lie (lanes.c), -1: none */
@@ -86,11 +93,20 @@ struct Kernel {
 /* For ops: open a nest whose result is node n (or what is fused behind it). */
 Nest *nest_open(Lower *l);
 Affine nest_axis(Nest *nest, const char *name, int extent, bool reduce);
+/* Axes for the first rows[0], rows[1] rows of a matrix and for all of its columns, both twice. */
+void nest_matrix(Nest *nest, const Matrix *m, const int *rows, Affine *row, Affine *column);
+bool nest_matrix_axis(const Nest *nest, int axis);
 /* An axis for every dim of n, called n, c, d, h, w (i, j, k ... without a batch). */
 void nest_axes(Nest *nest, const Node *n, Affine *index);
 const char *axis_name(const Node *n, int d);
 /* Closes it: term reduced by kind, result stored at `index` of n with the epilogue. */
 void nest_close(Lower *l, Node *n, Nest *nest, ReduceKind kind, Expr *term, Expr *tag, const Affine *index);
+
+/* The same for a node that is computed within the kernel: no epilogue. */
+void nest_close_part(Lower *l, Node *n, Nest *nest, ReduceKind kind, Expr *term, const Affine *index);
+/* An axis whose loop stands around all nests that follow one another with such an axis. */
+Affine nest_band(Nest *nest, int extent);
+int nest_band_axis(const Nest *nest);            /* -1: none */
 
 Affine affine_constant(int constant);
 Affine affine_sum(Affine a, Affine b);
@@ -116,6 +132,20 @@ void nest_loads(Nest *nest, void (*visit)(Expr *load, void *user), void *user);
 void nest_affines(Nest *nest, void (*visit)(Affine *a, void *user), void *user);
 /* Axis becomes blocks of `lanes` and, as a new last axis, the place within one. */
 int nest_split(Nest *nest, int axis, int lanes);
+
+/* -------------------------------------------------------------------- matrix.c
+ * Constant matrices that nests transform tensors by. */
+
+enum { MATRIX_MOST = 8 };
+struct Matrix {
+    const char *name;         /* as in C: "f4_input" */
+    int rows, columns;
+    double entry[MATRIX_MOST][MATRIX_MOST];
+};
+
+typedef enum WinogradSide { WINOGRAD_INPUT, WINOGRAD_FILTER, WINOGRAD_OUTPUT } WinogradSide;
+/* B, G or A of F(tile, 3); tile at most 6. */
+const Matrix *winograd_matrix(Context *c, int tile, WinogradSide side);
 
 /* ------------------------------------------------------------------- storage.c
  * The memory that a tensor lies in. */
@@ -151,6 +181,7 @@ struct Storage {
     int lanes;                /* > 1: channels in blocks of so many, or samples side by side ... */
     int lane_dim;             /* ... as this dim says: 1 or 0 */
     int slack;                /* elements behind the last that may be read */
+    int band, band_dim;       /* > 0: so many places along a dim exist at a time */
     bool clear;               /* set to zero before it is written: padding lanes stay untouched (schedule) */
     Layout layout;
     /* plan.c */
@@ -189,7 +220,9 @@ void lanes_choose(Function *f, Kernel *kernel, Nest *nest);
  * to the smallest high (schedule.c shows why this rounding is right). */
 typedef struct Bound { Affine value; int divisor; } Bound;
 
-typedef enum LoopKind { LOOP_FOR, LOOP_INIT, LOOP_UPDATE, LOOP_STORE, LOOP_LEAF, LOOP_STRIP } LoopKind;
+typedef enum LoopKind {
+    LOOP_FOR, LOOP_INIT, LOOP_UPDATE, LOOP_STORE, LOOP_LEAF, LOOP_TRANSFORM, LOOP_STRIP
+} LoopKind;
 
 /* The innermost part of a vectorised reduction: `tile` times `vectors` accumulators
  * of a vector each, filled over four loops (outer first),
@@ -202,8 +235,16 @@ typedef enum LoopKind { LOOP_FOR, LOOP_INIT, LOOP_UPDATE, LOOP_STORE, LOOP_LEAF,
  * where an operand moves by fixed steps with t, k and the loops, and is a vector or
  * one number for all lanes; operand a of a sum or maximum and the result may have their
  * lanes apart.  The second and third loop may be clipped: how often they
- * run is an argument of the call. */
-typedef enum LeafKind { LEAF_FMA, LEAF_SUM, LEAF_MAX } LeafKind;
+ * run is an argument of the call.
+ *
+ * Or a grid of vectors transformed by a matrix M along both of its axes (TRANSFORM),
+ *
+ *     acc[t][k] = sum over p, q of M[t][p] * M[k][q] * a[p][q]
+ *
+ * where t and k are steps from row to row and from column to column, for all operands, count[0]
+ * rows and count[3] columns of the result are stored, and rows of `a` may be clipped: the call
+ * gives the first that exists and the one behind the last. */
+typedef enum LeafKind { LEAF_FMA, LEAF_SUM, LEAF_MAX, LEAF_TRANSFORM } LeafKind;
 enum {
     LEAF_LOOPS = 4,
     LEAF_SPREAD = 2,              /* of lanes of operand a, at most */
@@ -232,6 +273,7 @@ struct Leaf {
     int last;                 /* of the innermost loop, in the last pass of the outermost */
     Operand a, b, bias, add, y;
     float scale, low, high;
+    const Matrix *matrix;     /* TRANSFORM */
     /* Lines of the next vectors' operand a that each pass of the third loop draws into the
      * cache, and where they begin: read for the first time, weights are cold. */
     int ahead_lines;
@@ -281,6 +323,8 @@ struct Loop {
     Leaf *leaf;
     Strip *strip;             /* STRIP */
     Loop *clip[LEAF_LOOPS];   /* bounds of its clipped loops (FOR, without a body), or NULL */
+    /* TRANSFORM: term[0], store and the bounds clip[0], clip[1] of p and q; the axes of the nest's
+     * matrix are loops within the statement */
 };
 
 void schedule(Function *f);

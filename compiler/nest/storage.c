@@ -41,6 +41,7 @@ Storage *storage_new(Function *f, Place place, const char *name, const Node *n)
     s->dtype = n->dtype;
     s->batched = n->batched;
     s->plain = place != PLACE_WORKSPACE;
+    s->band = n->op->band ? n->op->band(n, &s->band_dim) : 0;
     PUSH(f->c, f->storage, f->storages) = s;
     return s;
 }

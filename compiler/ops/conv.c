@@ -293,6 +293,16 @@ static Node *conv_absorb_scale(Graph *g, Node *n, Node *factor)
     return params_only(w) ? conv(g, x, scaled_along(g, w, 0, factor), n->attrs) : NULL;
 }
 
+static Node *conv_winograd(Graph *g, Node *n, Node **in, int tile)
+{
+    const ConvAttrs *a = n->attrs;
+    const Window *w = &a->window;
+    bool fits = w->spatial == 2 && a->groups == 1 && params_only(in[1]);
+    for (int d = 0; d < 2 && fits; d++)
+        fits = w->kernel[d] == 3 && w->stride[d] == 1 && w->dilation[d] == 1;
+    return fits ? winograd_conv(g, in[0], in[1], tile, w->begin, w->end) : NULL;
+}
+
 /* -- for people -- */
 
 /* One for each output channel of each window and each weight that it is multiplied by. */
@@ -356,7 +366,7 @@ const Op op_conv = {
     .attrs_size = sizeof(ConvAttrs),
     .method = {{"conv1d", 1}, {"conv2d", 2}, {"conv3d", 3}}, .kind = "conv", .args = conv_args, .operands = 1,
     .build = conv_build, .infer = conv_infer, .eval = conv_eval, .gradient = conv_gradient,
-    .absorb_scale = conv_absorb_scale, .lower = conv_lower,
+    .absorb_scale = conv_absorb_scale, .winograd = conv_winograd, .lower = conv_lower,
     .macs = conv_macs, .window = conv_window, .print_attrs = conv_print, .samples = conv_samples,
 };
 

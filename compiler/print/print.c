@@ -52,6 +52,8 @@ static void kernel_comment(File *file, const Kernel *k, int others)
              kernel_operations(p->c, k), shape_text(p->c, &k->node->shape, false));
     if (layer)
         text_add(file->t, ", %s", position(p, layer->where));
+    if (kernel_start(k)->op->algorithm)
+        text_add(file->t, "; %s", kernel_start(k)->op->algorithm(p->c, kernel_start(k)));
     if (others)
         text_add(file->t, "; and %d like it", others);
     const char *schedule = "";
@@ -183,6 +185,8 @@ static void declare_buffers(Text *t, const Program *p, const Function *f)
             text_add(t, ", samples side by side");
         else if (s->lanes > 1)
             text_add(t, ", channels in blocks of %d", s->lanes);
+        if (s->band)
+            text_add(t, ", %d of %d at a time", s->band, s->shape.dim[s->band_dim]);
         if (s->layout.gap)
             text_add(t, ", rows %d apart", s->layout.pitch);
         text_add(t, " */\n");

@@ -70,6 +70,7 @@ const char *printer_argument(const Printer *p, const Storage *s);
 /* Whether an argument is the number of a parameter, whose elements @_value gives. */
 bool printer_by_number(const Function *f, const Storage *s);
 const char *printer_type(DType dtype);
+bool printer_writes(const Kernel *k, const Storage *s);
 const char *printer_fresh(Printer *p, const char *base, const char *suffix);      /* a free name */
 void printer_name_axes(Printer *p);              /* of p->nest */
 bool printer_runs_once(const Loop *l);
@@ -150,6 +151,10 @@ void print_leaf_declaration(Text *t, const char *prefix, const Leaf *leaf);
 
 /* print_family.c: sets stride and taps to those of the host's member that suits a leaf best. */
 void print_leaf_suit(Leaf *l);
+/* print_transform.c: grids transformed by a matrix, as a leaf and element by element. */
+void print_transform_body(Text *t, const Leaf *leaf, bool is_static);     /* prefix still to be set */
+void print_matrices(Printer *p);                 /* the tables that the kernel's transforms name */
+void print_transform(Printer *p, const Loop *l);
 
 /* print_probes.c: functions of the family that find a target's limits, with their rows of
  * the family's table. */

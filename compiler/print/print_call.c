@@ -48,9 +48,23 @@ static const char *operand_start(Printer *p, const Loop *l, const Operand *o, co
     return format(p->c, strpbrk(offset, "+-") ? "%s + (%s)" : "%s + %s", name, offset);
 }
 
+/* Of a transform's rows the first that exists (1), the one behind the last (2). */
+static const char *row_limit(Printer *p, const Loop *l, int i)
+{
+    const Loop *clip = l->clip[1];
+    if (!clip)
+        return format(p->c, "%d", i == 1 ? 0 : l->leaf->matrix->columns);
+    if (!clip->lows && !clip->highs)
+        return format(p->c, "%d", i == 1 ? clip->begin : clip->end);
+    const BoundName *b = printer_bound(p, clip);
+    return i == 1 ? b->from : b->to;
+}
+
 static const char *loop_count(Printer *p, const Loop *l, int i)
 {
     const Loop *clip = l->clip[i];
+    if (l->leaf->matrix)
+        return row_limit(p, l, i);
     if (!clip)
         return format(p->c, "%d", l->leaf->count[i]);
     if (!clip->lows && !clip->highs)

@@ -20,7 +20,7 @@ static bool taps_in_family(const Leaf *l, int taps)
 
 void print_leaf_suit(Leaf *l)
 {
-    if (l->window || l->across)
+    if (l->window || l->across || l->matrix)
         return;
     int along = leaf_shares(l) ? l->b.t : l->a.t;
     bool b_steps = l->kind != LEAF_FMA || l->b.step[3] == (leaf_shares(l) ? 1 : l->lanes);
@@ -80,6 +80,17 @@ static void print_windows(Text *t, Text *table, const char *prefix, const Target
             print_member(t, table, prefix, &l);
 }
 
+static void print_transforms(Text *t, Text *table, const char *prefix, const Target *target)
+{
+    static const WinogradSide sides[] = {WINOGRAD_INPUT, WINOGRAD_OUTPUT};
+    for (int tile = 2; tile <= 6; tile += 2)
+        for (int k = 0; k < 2; k++) {
+            Leaf l = {.kind = LEAF_TRANSFORM, .lanes = target->lanes,
+                      .matrix = winograd_matrix(t->c, tile, sides[k])};
+            print_member(t, table, prefix, &l);
+        }
+}
+
 void print_leaf_family(Text *t, const Target *target)
 {
     static const Leaf kinds[] = {{.kind = LEAF_FMA}, {.kind = LEAF_FMA, .b.vector = true}, {.kind = LEAF_SUM},
@@ -101,6 +112,7 @@ void print_leaf_family(Text *t, const Target *target)
             }
     for (int rows = 1; rows <= LEAF_WINDOW_ROWS && target->registers >= LEAF_WINDOW_REGISTERS; rows++)
         print_windows(t, &table, prefix, target, rows);
+    print_transforms(t, &table, prefix, target);
     print_probes(t, &table, prefix, target);
     text_add(t, "\nconst struct { const char *name; const void *address; } %s_leaves[] = {\n%s    {0, 0}\n"
                 "};\n", prefix,

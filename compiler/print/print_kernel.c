@@ -147,6 +147,8 @@ static void print_statements(Printer *p, bool *known, const Loop *l)
             print_leaf_call(p, l);
         } else if (l->kind == LOOP_STRIP) {
             print_strip(p, l->strip);
+        } else if (l->kind == LOOP_TRANSFORM) {
+            print_transform(p, l);
         } else {
             print_store(p, l);
         }
@@ -168,6 +170,8 @@ static void print_block(Printer *p, bool *known, int axis, const Loop *body)
 static void print_nest(Printer *p, Nest *nest)
 {
     bool known[MAX_AXES] = {false};
+    if (nest_band_axis(nest) >= 0)
+        known[nest_band_axis(nest)] = true;
     p->nest = nest;
     p->values = 0;
     printer_name_axes(p);
@@ -188,6 +192,51 @@ static void print_nest(Printer *p, Nest *nest)
 }
 
 /* -- the function -- */
+
+typedef struct Reading { const Storage *storage; bool found; } Reading;
+
+static void find_reading(Expr *load, void *user)
+{
+    Reading *r = user;
+    r->found |= load->load.node->storage == r->storage;
+}
+
+/* Whether nest i reads what the one before it has stored, but not what itself stores. */
+static bool follows(const Kernel *k, int i)
+{
+    Reading r = {.storage = i ? k->nest[i - 1]->store.node->storage : NULL};
+    if (i && r.storage != k->nest[i]->store.node->storage)
+        nest_loads(k->nest[i], find_reading, &r);
+    return r.found;
+}
+
+/* Bands are a loop around their nests.  What one thread has stored another may read. */
+static void print_nests(Printer *p)
+{
+    const Kernel *k = p->kernel;
+    bool open = false;
+    for (int i = 0; i < k->nests; i++) {
+        int band = nest_band_axis(k->nest[i]);
+        if (open && band < 0) {
+            p->depth--;
+            printer_line(p, "}");
+        }
+        if (!open && band >= 0) {
+            const Axis *axis = &k->nest[i]->axis[band];
+            printer_line(p, "for (int %s = 0; %s < %d; %s++) {", axis->name, axis->name, axis->extent,
+                         axis->name);
+            p->depth++;
+        }
+        open = band >= 0;
+        if (kernel_shared(k) && follows(k, i))
+            printer_line(p, "%s_meet(team);", p->prefix);
+        print_nest(p, k->nest[i]);
+    }
+    if (open) {
+        p->depth--;
+        printer_line(p, "}");
+    }
+}
 
 /* The head of a loop over all threads' parts of n, or over all n. */
 static void print_zero_loop(Printer *p, const char *name, int n)
@@ -281,9 +330,10 @@ static const char *print_arguments(Printer *p)
     for (int i = 0; i < k->storages; i++) {
         const Storage *s = k->storage[i];
         const char *name = printer_argument(p, s);
+        const char *read_only = printer_writes(k, s) ? "" : "const ";
         bool by_number = printer_by_number(p->f, s);
         printer_argument_list(&t, 4, by_number ? format(p->c, "int %s", name) :
-                              format(p->c, "%s%s *%s%s", i ? "const " : "", printer_type(s->dtype),
+                              format(p->c, "%s%s *%s%s", read_only, printer_type(s->dtype),
                                      shared(k, s) ? "" : "CNNC_RESTRICT ", name));
         from |= by_number;
     }
@@ -304,10 +354,10 @@ const char *print_kernel(Leaves *leaves, Context *c, const char *prefix, const F
     printer_line(&p, "(%s)", print_arguments(&p));
     printer_line(&p, "{");
     p.depth++;
+    print_matrices(&p);
     if (k->storage[0]->place != PLACE_WORKSPACE || f->kernel[k->storage[0]->birth] == k)
         print_zeros(&p, k->storage[0]);
-    for (int i = 0; i < k->nests; i++)
-        print_nest(&p, k->nest[i]);
+    print_nests(&p);
     p.depth--;
     printer_line(&p, "}");
     return p.text.data;

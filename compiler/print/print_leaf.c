@@ -168,6 +168,8 @@ const char *print_leaf_member(Context *c, const Leaf *leaf)
 {
     if (leaf->window)
         return format(c, "win_%dx%d_s%d", leaf->vectors, leaf->tile, leaf->stride);
+    if (leaf->matrix)
+        return format(c, "transform_%s", leaf->matrix->name);
     const char *kind = leaf->kind == LEAF_MAX ? "max" : leaf->kind == LEAF_SUM ? "sum"
                      : leaf->b.vector ? "mul" : "fma";
     if (leaf->across)
@@ -352,19 +354,11 @@ static void print_window(Text *t, const Leaf *leaf)
     }
 }
 
-void print_leaf_body(Text *out, const char *prefix, const Leaf *leaf, bool is_static)
+/* All accumulators filled, then finished. */
+static void print_sums(Text *t, const Leaf *leaf, bool is_static)
 {
-    Context *c = out->c;
-    Text text = {.c = c}, *t = &text;
+    Context *c = t->c;
     const char *start = leaf->kind == LEAF_MAX ? "@_all(-INFINITY)" : "{0}";
-    text_add(t, "\n%svoid @_%s(%s%s)\n{\n", is_static ? INLINE " " : "", print_leaf_member(c, leaf),
-             arguments, is_static ? "" : row_arguments);
-    if (!leaf_shares(leaf))
-        text_add(t, "    (void)ahead;\n");
-    if (leaf->kind != LEAF_FMA)
-        text_add(t, "    (void)b;\n");
-    if (!is_static)
-        text_add(t, "    for (;;) {\n");
     Text sums = {.c = c};
     for (int i = 0; i < leaf->tile; i++)
         for (int k = 0; k < leaf->vectors; k++)
@@ -380,6 +374,23 @@ void print_leaf_body(Text *out, const char *prefix, const Leaf *leaf, bool is_st
         each_sum(t, leaf, "    @_finish(y, s%1$d_%2$d, c, d, %1$d, %2$d, %3$s, g);\n");
     else
         print_phases(t, leaf);
+}
+
+void print_leaf_body(Text *out, const char *prefix, const Leaf *leaf, bool is_static)
+{
+    Text text = {.c = out->c}, *t = &text;
+    text_add(t, "\n%svoid @_%s(%s%s)\n{\n", is_static ? INLINE " " : "", print_leaf_member(t->c, leaf),
+             arguments, is_static ? "" : row_arguments);
+    if (!leaf_shares(leaf))
+        text_add(t, "    (void)ahead;\n");
+    if (leaf->kind != LEAF_FMA)
+        text_add(t, "    (void)b;\n");
+    if (!is_static)
+        text_add(t, "    for (;;) {\n");
+    if (leaf->matrix)
+        print_transform_body(t, leaf, is_static);
+    else
+        print_sums(t, leaf, is_static);
     if (!is_static)
         text_add(t, "    if (--times <= 0)\n        break;\n    y += by->y, a += by->a, b += by->b;\n"
                     "    c += by->c, d += by->d, ahead += by->ahead;\n    }\n");
@@ -401,6 +412,13 @@ static void numbers(Text *t, const int *number, int count)
         printer_argument_list(t, 4, format(t->c, "%d", number[i]));
 }
 
+/* How often a loop runs, or which rows a transform has: all, where nothing is clipped. */
+static const char *count_text(Context *c, const Leaf *l, int i, const char *given)
+{
+    bool first = l->matrix && i == 1;
+    return l->count[i] && !l->window ? format(c, "%d", first ? 0 : l->count[i]) : given;
+}
+
 /* The rest of the macro's arguments: two leaves of one geometry have one text. */
 const char *print_leaf_geometry(Context *c, const Leaf *l)
 {
@@ -416,7 +434,6 @@ const char *print_leaf_geometry(Context *c, const Leaf *l)
     return format(c, "%s, %s, %s, %s, %s, %s, %s, %s, %s, %s,\n    %s", print_leaf_member(c, l),
                   b->node ? "b" : "0", l->bias.node ? "c" : "0", l->add.node ? "d" : "0",
                   l->ahead.node ? "ahead" : "0",
-                  l->count[1] && !l->window ? format(c, "%d", l->count[1]) : "n1",
-                  l->count[2] && !l->window ? format(c, "%d", l->count[2]) : "n2",
+                  count_text(c, l, 1, "n1"), count_text(c, l, 2, "n2"),
                   print_float(c, (double)l->scale), limit(c, l->low), limit(c, l->high), t.data);
 }

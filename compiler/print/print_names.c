@@ -52,6 +52,8 @@ static const char *part(const Printer *p, const Storage *s)
         return "out";
     if (printer_by_number(p->f, s))
         return "param";
+    if (s->band)
+        return "tiles";
     return s->place != PLACE_PARAM ? "in" : s->shape.rank > 1 ? "weight" : "bias";
 }
 
@@ -145,6 +147,14 @@ const char *printer_pointer(Printer *p, const Storage *s, const Affine *address,
     return NULL;
 }
 
+bool printer_writes(const Kernel *k, const Storage *s)
+{
+    bool found = s == k->storage[0];
+    for (int i = 0; i < k->nests; i++)
+        found |= k->nest[i]->store.node->storage == s;
+    return found;
+}
+
 /* Addresses below a block that change in its loop, but in none inside. */
 typedef struct Group { const Storage *storage; Affine address; int uses; bool deeper; } Group;
 
@@ -232,7 +242,7 @@ void printer_declare_pointers(Printer *p, const bool *known, int axis, const Loo
             continue;
         const char *argument = printer_argument(p, group->storage);
         const char *name = printer_fresh(p, letter(p, group->storage), "");
-        bool writes = group->storage == p->kernel->storage[0];
+        bool writes = printer_writes(p->kernel, group->storage);
         const char *offset = print_affine(p, &group->address, group->address.constant);
         bool sum = strpbrk(offset, "+-") != NULL;   /* one offset: nothing in between leaves the array */
         printer_line(p, "%s%s *const %s = %s + %s%s%s;", writes ? "" : "const ",
@@ -312,7 +322,7 @@ static bool bounds_settled(const bool *known, const Loop *l)
 void printer_declare_bounds(Printer *p, const bool *known, const Loop *l)
 {
     for (; l; l = l->next) {
-        for (int i = 0; l->kind == LOOP_LEAF && i < LEAF_LOOPS; i++)
+        for (int i = 0; (l->kind == LOOP_LEAF || l->kind == LOOP_TRANSFORM) && i < LEAF_LOOPS; i++)
             if (l->clip[i])
                 printer_declare_bounds(p, known, l->clip[i]);
         for (int i = 0; l->kind == LOOP_STRIP && i < l->strip->loops; i++)

@@ -148,7 +148,9 @@ static void collapse(Schedule *s)
         while (inner < nest->axes && nest->axis[inner].extent == 1)
             inner++;                             /* an axis of one element is no loop */
         if (inner == nest->axes || nest->axis[i].extent == 1 || has_vectors(nest, i) ||
-            has_vectors(nest, inner) || nest->axis[i].reduce != nest->axis[inner].reduce)
+            has_vectors(nest, inner) || nest_matrix_axis(nest, i) || nest_matrix_axis(nest, inner) ||
+            nest->axis[i].band || nest->axis[inner].band ||
+            nest->axis[i].reduce != nest->axis[inner].reduce)
             continue;
         Merge m = {i, inner, nest->axis[inner].extent, true};
         check_affine(&m, &nest->store.address);

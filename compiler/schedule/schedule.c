@@ -16,24 +16,27 @@ static bool is_part(const Nest *nest, int a)
     return nest->axis[a].lanes && nest->axis[nest->axis[a].outer].hoisted;
 }
 
+/* Axes of a matrix are loops within a statement, bands around all of the nest. */
 static void order_axis(Schedule *s, int a)
 {
-    if (s->nest->axis[a].extent > 1 || clipped(s, a))
+    const Axis *axis = &s->nest->axis[a];
+    if (!nest_matrix_axis(s->nest, a) && !axis->band && (axis->extent > 1 || clipped(s, a)))
         s->order[s->axes++] = a;
 }
 
-/* Parallel axes, with the loop over parts of a reduction behind the blocks of lanes; then those
- * of the reduction, the part first. */
+/* Parallel axes, with the loop over parts of a reduction behind the blocks of lanes, or around all
+ * where lanes are summed; then those of the reduction, the part first. */
 static void choose_order(Schedule *s)
 {
     const Nest *nest = s->nest;
+    int blocks = nest->lane < 0 ? -1 : nest->axis[nest->lane].outer;
     bool across = nest->lane >= 0 && nest->axis[nest->lane].reduce;
-    if (across && nest->axis[nest->axis[nest->lane].outer].hoisted)
-        order_axis(s, nest->axis[nest->lane].outer);
+    if (across && nest->axis[blocks].hoisted)
+        order_axis(s, blocks);
     for (int a = 0; a < nest->axes; a++) {
         if (!nest->axis[a].reduce)
             order_axis(s, a);
-        for (int i = 0; i < nest->axes && !across && nest->lane >= 0 && nest->axis[nest->lane].outer == a; i++)
+        for (int i = 0; i < nest->axes && !across && a == blocks; i++)
             if (nest->axis[i].hoisted)
                 order_axis(s, i);
     }
@@ -43,7 +46,7 @@ static void choose_order(Schedule *s)
             if (nest->axis[a].reduce && a != nest->lane && !nest->axis[a].hoisted && is_part(nest, a) == !rest)
                 order_axis(s, a);
     for (int a = 0; a < MAX_AXES; a++)
-        s->fixed[a] = true;                      /* at zero: one element, or merged into another */
+        s->fixed[a] = a != nest_band_axis(s->nest);      /* at zero: one element, or merged into another */
     for (int i = 0; i < s->axes; i++)
         s->fixed[s->order[i]] = false;
 }
@@ -404,7 +407,7 @@ static void schedule_nest(Function *f, Kernel *kernel, int at, const LeafShape *
     Nest *nest = kernel->nest[at], unbound = *nest;
     Schedule s = prepare(f, nest, wanted);
     Loop **tail = &nest->loops;
-    if (nest->lane >= 0 && tile_fits(&s)) {
+    if (nest->lane >= 0 && !nest->matrix && tile_fits(&s)) {
         Nest blocked = unbound;
         if (block_reduction(&blocked)) {
             *nest = blocked;
@@ -419,17 +422,23 @@ static void schedule_nest(Function *f, Kernel *kernel, int at, const LeafShape *
         finish(f, &s);
         return;
     }
-    if (nest->lane >= 0) {
+    if (nest->lane >= 0 && !nest->matrix) {
         *nest = unbound;
         if (split_epilogue(f, kernel, at)) {
             schedule_nest(f, kernel, at, wanted);
             return;
         }
     }
-    if (nest->lane >= 0) {                       /* one element at a time after all */
+    if (nest->lane >= 0 && !(nest->matrix && transform_fits(&s))) {      /* one element at a time after all */
         *nest = unbound;
         nest->lane = -1;
         s = prepare(f, nest, wanted);
+    }
+    if (nest->matrix) {
+        transform_build(&s, &tail);
+        nest->schedule = transform_describe(&s);
+        finish(f, &s);
+        return;
     }
     choose_tile(&s, choose_unroll(&s));
     choose_peel(&s);

@@ -75,6 +75,14 @@ const char *tile_describe(const Schedule *s);
 
 /* strip.c: the nest's loops for the host; NULL: those of the text are as good. */
 Loop *strips_build(Schedule *s);
+/* An element as an operand whose lanes lie at most `spread` apart; what a leaf makes of its sums. */
+bool tile_operand(const Schedule *s, const Expr *load, int spread, Operand *o);
+bool tile_value(Schedule *s, const Expr *value);
+
+/* transform.c: nests with a matrix, by a leaf if one does what the nest wants. */
+bool transform_fits(Schedule *s);
+void transform_build(Schedule *s, Loop ***tail);
+const char *transform_describe(const Schedule *s);
 
 /* share.c: the axis whose loops a team of threads divides, for a nest of at least so many
  * operations (0: as many as are worth it); -1: none. */

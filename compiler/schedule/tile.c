@@ -20,8 +20,7 @@ enum {
 
 /* -- operands -- */
 
-/* `spread`: its lanes may lie so far apart. */
-static bool operand(const Schedule *s, const Expr *load, int spread, Operand *o)
+bool tile_operand(const Schedule *s, const Expr *load, int spread, Operand *o)
 {
     if (load->kind != X_LOAD || load->dtype != F32)
         return false;
@@ -38,8 +37,8 @@ static bool parse_term(Schedule *s)
     Leaf *leaf = &s->leaf;
     leaf->kind = s->nest->reduce == REDUCE_MAX ? LEAF_MAX : t->kind == X_LOAD ? LEAF_SUM : LEAF_FMA;
     if (leaf->kind != LEAF_FMA)
-        return operand(s, t, LEAF_SPREAD, &leaf->a) && leaf->a.vector;
-    if (!operand(s, t->arg[0], 1, &leaf->a) || !operand(s, t->arg[1], 1, &leaf->b))
+        return tile_operand(s, t, LEAF_SPREAD, &leaf->a) && leaf->a.vector;
+    if (!tile_operand(s, t->arg[0], 1, &leaf->a) || !tile_operand(s, t->arg[1], 1, &leaf->b))
         return false;
     if (!leaf->a.vector) {                       /* a is a vector, b may be one */
         Operand a = leaf->a;
@@ -62,7 +61,7 @@ static bool parse_sum(Schedule *s, const Expr *e)
         return true;
     }
     Operand *free = !leaf->bias.node ? &leaf->bias : !leaf->add.node ? &leaf->add : NULL;
-    return free && operand(s, e, 1, free);
+    return free && tile_operand(s, e, 1, free);
 }
 
 /* Conditions low < element and element < high, or one of them. */
@@ -79,7 +78,7 @@ static bool parse_gate(Schedule *s, const Expr *e)
         return false;
     *(low ? &leaf->low : &leaf->high) = (float)bound->number;
     Operand gate = leaf->bias;
-    return operand(s, x, 1, &leaf->bias) && leaf->bias.vector &&
+    return tile_operand(s, x, 1, &leaf->bias) && leaf->bias.vector &&
            (!gate.node || !memcmp(&gate, &leaf->bias, sizeof gate));
 }
 
@@ -90,7 +89,7 @@ static bool parse_gated(Schedule *s, const Expr *e)
            parse_sum(s, e->arg[1]);
 }
 
-static bool parse_value(Schedule *s, const Expr *e)
+bool tile_value(Schedule *s, const Expr *e)
 {
     Leaf *leaf = &s->leaf;
     leaf->scale = 1;
@@ -306,7 +305,7 @@ bool tile_fits(Schedule *s)
     for (int i = 0; i < s->clips; i++)           /* lanes cross a border all together */
         if (!s->nest->axis[s->clip[i].axis].reduce || s->clip[i].index.coef[s->nest->lane])
             return false;
-    if (!parse_term(s) || !parse_value(s, s->nest->store.value))
+    if (!parse_term(s) || !tile_value(s, s->nest->store.value))
         return false;
     if (s->nest->axis[s->nest->lane].reduce) {
         if (!choose_across(s))

@@ -1,0 +1,75 @@
+/* 3x3 convolutions of stride 1 by Winograd's algorithm F(tile x tile, 3x3), where it is the
+ * faster way.
+ *
+ * The larger the tile, the fewer multiplications are left, but the more weights: they outgrow
+ * the caches, and where maps are small, a call takes as long as reading them does.  Larger
+ * tiles also lose digits, about one from 2 to 4 and one more to 6: the choice leaves 6 to those
+ * who ask for it.  It is made for one sample, as the layout of parameters is the same for all
+ * batches. */
+#include "../cnnc.h"
+
+typedef struct Choice { const Target *target; int tile; } Choice;
+
+/* What the model of a processor's core knows, in cycles and bytes. */
+static const double multiply_adds = 2;           /* vectors of them a cycle */
+static const double direct_rate = 0.9, product_rate = 0.8;     /* what leaves reach of that */
+static const double cold_bytes = 6;              /* of weights a cycle, from beyond the second cache */
+static const double overlap = 0.7;               /* of the shorter part, with the longer */
+static const double transform_cycles = 6;        /* to make one vector of a tile and to take it apart */
+
+/* Multiplying while weights are read. */
+static double streamed(double compute, double weights)
+{
+    double longer = compute > weights ? compute : weights;
+    return longer + (1 - overlap) * (compute + weights - longer);
+}
+
+static int64_t blocks(int channels, int lanes)
+{
+    return (channels + lanes - 1) / lanes;
+}
+
+/* Cycles of a sample; tile WINOGRAD_OFF: directly. */
+static double cycles(const Node *n, int lanes, int tile)
+{
+    bool direct = tile == WINOGRAD_OFF;
+    int side = direct ? 3 : tile + 2;
+    int64_t ins = blocks(n->in[0]->shape.dim[1], lanes), outs = blocks(n->shape.dim[1], lanes);
+    int64_t rows = (n->shape.dim[2] + tile - 1) / tile, columns = (n->shape.dim[3] + tile - 1) / tile;
+    double weights = (double)(side * side * ins * outs) * lanes;      /* vectors */
+    double products = weights * (double)(rows * columns) / multiply_adds;
+    double tiles = (double)(side * side * (ins + outs) * rows * columns);
+    return streamed(products / (direct ? direct_rate : product_rate), weights * lanes * 4 / cold_bytes) +
+           (direct ? 0 : tiles * transform_cycles);
+}
+
+/* Vectors need channels in blocks, and a kernel of its own that stores the input that way. */
+static bool has_blocks(const Node *n, int lanes)
+{
+    int ins = n->in[0]->shape.dim[1], outs = n->shape.dim[1];
+    bool own = !(n->in[0]->op->traits & (OP_LEAF | OP_ALIAS));
+    return lanes > 1 && own && n->shape.rank == 4 && ins * 10 >= lanes * 8 && outs * 10 >= lanes * 8;
+}
+
+static int choose(const Choice *c, const Node *n)
+{
+    int lanes = c->target->lanes, best = WINOGRAD_OFF;
+    if (c->tile != WINOGRAD_AUTO)
+        return c->tile;
+    for (int tile = 2; tile <= 4 && has_blocks(n, lanes); tile += 2)
+        if (cycles(n, lanes, tile) < cycles(n, lanes, best))
+            best = tile;
+    return best;
+}
+
+static Node *visit(Rewrite *r, Node *old, Node **in)
+{
+    int tile = old->op->winograd ? choose(r->user, old) : WINOGRAD_OFF;
+    Node *n = tile == WINOGRAD_OFF ? NULL : old->op->winograd(r->to, old, in, tile);
+    return n ? n : node_copy(r, old, in);
+}
+
+Graph *winograd(Graph *g, const Target *target, int tile)
+{
+    return graph_rewrite(g, visit, &(Choice){target, tile});
+}
