@@ -221,8 +221,9 @@ void lanes_choose(Function *f, Kernel *kernel, Nest *nest);
 typedef struct Bound { Affine value; int divisor; } Bound;
 
 typedef enum LoopKind {
-    LOOP_FOR, LOOP_INIT, LOOP_UPDATE, LOOP_STORE, LOOP_LEAF, LOOP_TRANSFORM, LOOP_STRIP
+    LOOP_FOR, LOOP_INIT, LOOP_UPDATE, LOOP_STORE, LOOP_LEAF, LOOP_TRANSFORM, LOOP_STRIP, LOOP_SUMS
 } LoopKind;
+enum { ACC_OF_ROW = -1 };     /* in place of an accumulator's number: the axis' element of an array */
 
 /* The innermost part of a vectorised reduction: `tile` times `vectors` accumulators
  * of a vector each, filled over four loops (outer first),
@@ -314,7 +315,7 @@ struct Loop {
     Bound *low, *high;        /* what clips it besides begin and end */
     int lows, highs;
     Loop *body;
-    /* INIT, UPDATE, STORE */
+    /* SUMS: the array of accumulators along axis, `end` of them.  INIT, UPDATE, STORE */
     int acc;                  /* which accumulator of the tile */
     Expr **term, **tag;       /* UPDATE: all are reduced, in order */
     int terms;

@@ -36,6 +36,7 @@ typedef struct Printer {
     Text text;
     int depth;                /* of indentation */
     int values;               /* named values so far in this nest */
+    const char *sums;         /* an element of the array of accumulators: "sums[lane]" */
     Pointer *pointer;  int pointers;
     BoundName *bound;  int bounds;
 } Printer;

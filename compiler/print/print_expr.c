@@ -155,6 +155,8 @@ const char *print_expr(Printer *p, const Expr *e, int *bind)
     case X_LOAD:
         return print_access(p, e->load.node, &e->affine);
     case X_ACC:
+        if (e->acc == ACC_OF_ROW)
+            return p->sums;
         return format(p->c, "%c%d", e->dtype == I32 ? 'k' : 's', e->acc);
     default:
         *bind = fn_text[e->fn].bind;

@@ -71,12 +71,22 @@ static const Loop *print_init(Printer *p, const Loop *l)
     return l;
 }
 
+static void print_sums(Printer *p, const Loop *l)
+{
+    const char *name = printer_fresh(p, "sums", "");
+    p->sums = format(p->c, "%s[%s]", name, p->axis[l->axis]);
+    printer_line(p, "float %s[%d];", name, l->end);
+}
+
 /* All terms in one expression: a compiler without optimiser keeps it in registers. */
 static void print_sum(Printer *p, const Loop *l, bool first)
 {
     Text t = {.c = p->c};
     size_t start = 0;
-    text_add(&t, "%ss%d %s", first ? "float " : "", l->acc, first ? "=" : "+=");
+    if (l->acc == ACC_OF_ROW)
+        text_add(&t, "%s +=", p->sums);
+    else
+        text_add(&t, "%ss%d %s", first ? "float " : "", l->acc, first ? "=" : "+=");
     for (int i = 0; i < l->terms; i++) {
         int bind;
         const char *term = print_expr(p, l->term[i], &bind);
@@ -136,13 +146,18 @@ static void print_statements(Printer *p, bool *known, const Loop *l)
     for (; l; l = l->next) {
         if (l->kind == LOOP_FOR) {
             print_for(p, known, l, l == first && !l->next);
+        } else if (l->kind == LOOP_SUMS) {
+            print_sums(p, l);
+        } else if (l->kind == LOOP_INIT && l->acc == ACC_OF_ROW) {
+            printer_line(p, "%s = 0.0f;", p->sums);
         } else if (l->kind == LOOP_INIT && filled_at_once(l)) {
             unborn |= 1u << l->acc;
         } else if (l->kind == LOOP_INIT) {
             l = print_init(p, l);
         } else if (l->kind == LOOP_UPDATE) {
-            (p->nest->reduce == REDUCE_SUM ? print_sum : print_max)(p, l, unborn >> l->acc & 1);
-            unborn &= ~(1u << l->acc);
+            bool begins = l->acc != ACC_OF_ROW && (unborn >> l->acc & 1);
+            (p->nest->reduce == REDUCE_SUM ? print_sum : print_max)(p, l, begins);
+            unborn &= begins ? ~(1u << l->acc) : ~0u;
         } else if (l->kind == LOOP_LEAF) {
             print_leaf_call(p, l);
         } else if (l->kind == LOOP_STRIP) {

@@ -298,6 +298,15 @@ static void build_reduction(Schedule *s, Loop ***tail, int depth, int tile)
         build_updates(s, tail, tile, whole, extent - whole);
 }
 
+void append_store(Schedule *s, Loop ***tail, int acc)
+{
+    Loop *l = append(s, tail, LOOP_STORE);
+    l->acc = acc;
+    l->store = s->nest->store;
+    l->store.address = placed(s, s->nest->store.address);
+    l->store.value = placed_expr(s, s->nest->store.value, acc);
+}
+
 static void build_tile(Schedule *s, Loop ***tail, int tile)
 {
     Nest *nest = s->nest;
@@ -308,11 +317,7 @@ static void build_tile(Schedule *s, Loop ***tail, int tile)
     for (int t = 0; t < tile; t++) {
         if (s->tile_axis >= 0)
             s->offset[s->tile_axis] += t;
-        Loop *l = append(s, tail, LOOP_STORE);
-        l->acc = t;
-        l->store = nest->store;
-        l->store.address = placed(s, nest->store.address);
-        l->store.value = placed_expr(s, nest->store.value, t);
+        append_store(s, tail, t);
         if (s->tile_axis >= 0)
             s->offset[s->tile_axis] -= t;
     }
@@ -387,7 +392,7 @@ static const char *describe(const Schedule *s)
 static Schedule prepare(Function *f, Nest *nest, const LeafShape *wanted)
 {
     Schedule s = {.c = f->c, .target = f->target, .wanted = wanted, .candidate = f->candidate, .nest = nest,
-                  .tile_axis = -1, .vector_axis = -1, .row_axis = -1};
+                  .tile_axis = -1, .vector_axis = -1, .row_axis = -1, .ragged_axis = -1};
     bind(&s);
     choose_order(&s);
     return s;
@@ -440,12 +445,17 @@ static void schedule_nest(Function *f, Kernel *kernel, int at, const LeafShape *
         finish(f, &s);
         return;
     }
-    choose_tile(&s, choose_unroll(&s));
-    choose_peel(&s);
-    build(&s, &tail, 0);
-    s.inside = s.tile_axis >= 0;
-    choose_unroll(&s);
-    nest->schedule = describe(&s);
+    if (f->target->lanes > 1 && !f->packs && sums_fit(&s)) {
+        sums_build(&s, &tail);
+        nest->schedule = format(f->c, "sums of rows of %s", nest->axis[s.order[s.parallel - 1]].name);
+    } else {
+        choose_tile(&s, choose_unroll(&s));
+        choose_peel(&s);
+        build(&s, &tail, 0);
+        s.inside = s.tile_axis >= 0;
+        choose_unroll(&s);
+        nest->schedule = describe(&s);
+    }
     finish(f, &s);
     if (!f->packs)
         nest->strips = strips_build(&s);

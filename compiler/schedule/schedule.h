@@ -27,6 +27,8 @@ typedef struct Schedule {
     int parallel;                         /* how many of order[] are */
     int tile_axis, tile;                  /* -1: none */
     int vector_axis, vectors;             /* blocks along the lanes computed together; -1: none */
+    int ragged_axis, ragged;              /* places of the last block of that axis that exist; -1: none */
+    bool in_last;                         /* building that block */
     int row_axis, rows;                   /* likewise of windows written out whole; -1: none */
     int rolled;                           /* order[parallel .. rolled) are loops, the rest is written out */
     int part_axis, part;                  /* an axis written out in parts, or -1 */
@@ -52,6 +54,7 @@ bool clipped(const Schedule *s, int axis);
 bool in_force(const Schedule *s, const Clip *clip);      /* between the peeled ends less is clipped */
 
 /* schedule.c */
+void append_store(Schedule *s, Loop ***tail, int acc);
 void choose_peel(Schedule *s);
 Affine placed(const Schedule *s, Affine a);              /* with the constants of unrolled axes */
 Expr *placed_expr(const Schedule *s, const Expr *e, int acc);
@@ -64,6 +67,10 @@ Loop **open_loop(Schedule *s, Loop ***tail, int axis, int begin, int end, int st
 void close_loop(Schedule *s, int axis);
 /* One element where all parallel axes have values. */
 void build_element(Schedule *s, Loop ***tail);
+
+/* sums.c: a row of sums at a time, for a compiler's vectors; false: it would not pay. */
+bool sums_fit(const Schedule *s);
+void sums_build(Schedule *s, Loop ***tail);
 
 /* across.c: axes and shape of a leaf whose lanes are terms of one sum; false: nothing fits. */
 bool choose_across(Schedule *s);

@@ -299,9 +299,36 @@ static void set_steps(const Schedule *s, Operand *o)
         o->step[i] = s->loop_axis[i] < 0 ? 0 : o->address.coef[s->loop_axis[i]];
 }
 
+/* A parallel axis within blocks, of which the last is not full, needs no bounds where that block
+ * is computed apart.  False: there are two of them. */
+static bool take_ragged(Schedule *s)
+{
+    for (int i = 0; i < s->clips; i++) {
+        int axis = s->clip[i].axis;
+        const Axis *a = &s->nest->axis[axis];
+        if (a->reduce || !a->lanes || axis == s->nest->lane)
+            continue;
+        if (s->ragged_axis >= 0)
+            return false;
+        s->ragged_axis = axis;
+        s->ragged = a->whole % a->lanes;
+        s->clip[i--] = s->clip[--s->clips];
+    }
+    return true;
+}
+
+/* Of an axis within blocks: how much of this one exists. */
+static int places(const Schedule *s, int axis)
+{
+    bool last = axis == s->ragged_axis && s->in_last;
+    return last ? s->ragged : s->nest->axis[axis].extent;
+}
+
 bool tile_fits(Schedule *s)
 {
     Leaf *leaf = &s->leaf;
+    if (!take_ragged(s))
+        return false;
     for (int i = 0; i < s->clips; i++)           /* lanes cross a border all together */
         if (!s->nest->axis[s->clip[i].axis].reduce || s->clip[i].index.coef[s->nest->lane])
             return false;
@@ -451,8 +478,13 @@ static void build_axes(Schedule *s, Loop ***tail, int depth, int tile, int vecto
         append_leaf(s, tail, tile, vectors, last);
         return;
     }
-    int axis = s->order[depth], extent = s->nest->axis[axis].extent;
-    if (axis == s->nest->lane) {
+    int axis = s->order[depth], extent = places(s, axis);
+    if (s->ragged_axis >= 0 && axis == s->nest->axis[s->ragged_axis].outer) {
+        build_steps(s, tail, depth, 0, extent - 1, 1, tile, vectors, last);
+        s->in_last = true;
+        build_steps(s, tail, depth, extent - 1, extent, 1, tile, vectors, last);
+        s->in_last = false;
+    } else if (axis == s->nest->lane) {
         build_axes(s, tail, depth + 1, tile, vectors, last);
     } else if (axis == s->vector_axis) {
         build_vectors(s, tail, depth, tile);
