@@ -8,7 +8,7 @@
  * batches. */
 #include "../cnnc.h"
 
-typedef struct Choice { const Target *target; int tile; } Choice;
+typedef struct Choice { const Target *target; int tile; bool frozen; } Choice;
 
 /* What the model of a processor's core knows, in cycles and bytes. */
 static const double multiply_adds = 2;           /* vectors of them a cycle */
@@ -69,7 +69,7 @@ static Node *visit(Rewrite *r, Node *old, Node **in)
     return n ? n : node_copy(r, old, in);
 }
 
-Graph *winograd(Graph *g, const Target *target, int tile)
+Graph *winograd(Graph *g, const Target *target, int tile, bool frozen)
 {
-    return graph_rewrite(g, visit, &(Choice){target, tile});
+    return graph_rewrite(g, visit, &(Choice){target, tile, frozen});
 }
