@@ -306,7 +306,8 @@ static bool winograd_fits(const ConvAttrs *a, const Node *filters)
 static Node *conv_winograd(Graph *g, Node *n, Node **in, int tile)
 {
     const ConvAttrs *a = n->attrs;
-    return winograd_fits(a, in[1]) ? winograd_conv(g, in[0], in[1], tile, a->window.begin, a->window.end) : NULL;
+    const Window *w = &a->window;
+    return winograd_fits(a, in[1]) ? winograd_conv(g, in[0], in[1], tile, w->begin, w->end) : NULL;
 }
 
 /* dx is dy correlated with the rotated filters, inputs and outputs exchanged, as if dy had the
@@ -321,7 +322,9 @@ static Node *conv_input_grad_winograd(Graph *g, Node *n, Node **in, int tile)
         end[d] = a->window.kernel[d] - 1 - a->window.end[d];
         fits = begin[d] >= 0 && end[d] >= 0;
     }
-    return fits ? winograd_conv(g, in[0], exchanged(g, reverse(g, in[1], 3u << 2)), tile, begin, end) : NULL;
+    if (!fits)
+        return NULL;
+    return winograd_conv(g, in[0], exchanged(g, reverse(g, in[1], 3u << 2)), tile, begin, end);
 }
 
 /* -- for people -- */

@@ -379,7 +379,8 @@ static void choose_band(WinogradAttrs *a, const Node *x, const Node *w)
     int64_t wanted = bytes / tile > BAND_TILES ? bytes / tile : BAND_TILES;
     bool by_samples = tiles(a, 0) < samples;
     int64_t all = by_samples ? samples : tiles(a, 0);
-    int64_t each = (by_samples ? tiles(a, 0) : samples) * tiles(a, 1), most = (wanted + each / 2) / each, bands;
+    int64_t each = (by_samples ? tiles(a, 0) : samples) * tiles(a, 1);
+    int64_t most = (wanted + each / 2) / each, bands;
     if (most < 1)
         most = 1;
     bands = (all + most - 1) / most;             /* of equal size, as far as that goes */
