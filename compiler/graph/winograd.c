@@ -50,12 +50,14 @@ static double cycles(const Node *n, int lanes, int tile, bool frozen)
            (direct ? 0 : tiles * transform_cycles + filters);
 }
 
-/* Vectors need channels in blocks, and a kernel of its own that stores the input that way. */
-static bool has_blocks(const Node *n, int lanes)
+/* Vectors need channels in blocks, and a kernel of its own that stores the input that way.  Filters
+ * that a call transforms have no room for the rest of a block. */
+static bool has_blocks(const Node *n, int lanes, bool frozen)
 {
     int ins = n->in[0]->shape.dim[1], outs = n->shape.dim[1];
     bool own = !(n->in[0]->op->traits & (OP_LEAF | OP_ALIAS));
-    return lanes > 1 && own && n->shape.rank == 4 && ins * 10 >= lanes * 8 && outs * 10 >= lanes * 8;
+    return lanes > 1 && own && n->shape.rank == 4 && ins * 10 >= lanes * 8 &&
+           outs * 10 >= lanes * 8 && (frozen || ins % lanes == 0);
 }
 
 static int choose(const Choice *c, const Node *n)
@@ -63,7 +65,7 @@ static int choose(const Choice *c, const Node *n)
     int lanes = c->target->lanes, best = WINOGRAD_OFF;
     if (c->tile != WINOGRAD_AUTO)
         return c->tile;
-    for (int tile = 2; tile <= 4 && has_blocks(n, lanes); tile += 2)
+    for (int tile = 2; tile <= 4 && has_blocks(n, lanes, c->frozen); tile += 2)
         if (cycles(n, lanes, tile, c->frozen) < cycles(n, lanes, best, c->frozen))
             best = tile;
     return best;
