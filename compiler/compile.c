@@ -55,6 +55,14 @@ static Function *generate(const Build *b, Graph *g, const Target *target, bool f
     return f;
 }
 
+/* Samples that lie side by side are vectors in every convolution: those stay as they are. */
+static Graph *convolve(const Build *b, Graph *g, const Target *target, bool frozen)
+{
+    const Options *o = &b->p->options;
+    bool by_samples = !frozen && layout_by_samples(fuse(g), target);
+    return after(b, "winograd", winograd(g, target, by_samples ? WINOGRAD_OFF : o->winograd, frozen));
+}
+
 /* Inference on its own folds and hoists what depends on parameters alone; beside
  * training code the parameters change between calls and stay as they are. */
 static Function *build_inference(Build *b, const char *function, RootKind root, bool frozen, Graph **pack)
@@ -65,10 +73,9 @@ static Function *build_inference(Build *b, const char *function, RootKind root, 
     g = after(b, "expand", expand(g));
     g = after(b, "fold", fold(g, frozen));
     const Target *target = target_level(b->p->options.target);
-    if (frozen) {
-        g = after(b, "winograd", winograd(g, target, b->p->options.winograd));
+    g = convolve(b, g, target, frozen);
+    if (frozen)
         g = after(b, "hoist", hoist(g, pack));
-    }
     return generate(b, g, target, frozen);
 }
 
@@ -79,7 +86,8 @@ static Function *build_training(Build *b)
     g = after(b, "autodiff", autodiff(g, (Wanted){.params = true, .inputs = b->p->options.input_grad}));
     g = after(b, "expand", expand(g));
     g = after(b, "fold", fold(g, false));
-    return generate(b, g, target_level(b->p->options.target), false);
+    const Target *target = target_level(b->p->options.target);
+    return generate(b, convolve(b, g, target, false), target, false);
 }
 
 /* A parameter that forward wants in another layout than the state_dict's becomes a

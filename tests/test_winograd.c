@@ -55,22 +55,23 @@ static const char *const networks[] = {
 };
 enum { NETWORKS = sizeof networks / sizeof *networks };
 
-static Code *open_code(Context *c, const Network *n, const Target *target, int tile, Jit jit, int threads)
+static Code *open_code(Context *c, const Network *n, bool train, const Target *target, int tile, Jit jit,
+                       int threads)
 {
     Graph *net = frontend_load_text(c, n->text, strlen(n->text), "winograd.lua", n->batch);
     Options options = {.batch = n->batch, .target = target, .winograd = tile, .threads = threads,
-                       .share_least = threads > 1};
+                       .share_least = threads > 1, .train = train, .input_grad = train};
     return code_open(compile(net, &options, NULL), jit);
 }
 
-static void try_tile(Context *c, const Trial *t, const Target *target, int tile, Jit jit)
+static void try_tile(Context *c, const Trial *t, bool train, const Target *target, int tile, Jit jit)
 {
-    Code *code = open_code(c, &t->network, target, tile, jit, 1);
-    const char *message = trial_infer(t, c, code);
+    Code *code = open_code(c, &t->network, train, target, tile, jit, 1);
+    const char *message = (train ? trial_train : trial_infer)(t, c, code);
     ck_assert_msg(!message, "F(%d), %s: %s", tile, target->name, message);
     if (jit == JIT_TCC) {
         const Results expected = trial_run(t, c, code);
-        Code *shared = open_code(c, &t->network, target, tile, jit, 3);
+        Code *shared = open_code(c, &t->network, train, target, tile, jit, 3);
         message = trial_same(t, c, shared, &expected);
         ck_assert_msg(!message, "F(%d), %s: %s", tile, target->name, message);
         shared->close(shared);
@@ -94,8 +95,8 @@ START_TEST(every_tile_is_right_by_tcc)
         context_init(&c);
         open_trial(&t, _i, batch);
         for (int i = 0; i < targets; i++)
-            for (int k = 0; k < TILES && target_runs(&target[i]); k++)
-                try_tile(&c, &t, &target[i], tiles[k], JIT_TCC);
+            for (int k = 0; k < 2 * TILES && target_runs(&target[i]); k++)
+                try_tile(&c, &t, k % 2, &target[i], tiles[k / 2], JIT_TCC);
         trial_close(&t);
         context_free(&c);
     }
@@ -108,7 +109,8 @@ START_TEST(every_tile_is_right_by_cc)
     Context c;
     context_init(&c);
     open_trial(&t, _i, 1);
-    try_tile(&c, &t, target_find("native"), tiles[_i % TILES], JIT_CC);
+    for (int train = 0; train < 2; train++)
+        try_tile(&c, &t, train, target_find("native"), tiles[_i % TILES], JIT_CC);
     trial_close(&t);
     context_free(&c);
 }

@@ -308,7 +308,7 @@ Graph *fold(Graph *g, bool absorb);          /* constants, common nodes; absorb:
                                                 factors and terms into weights and bias */
 /* 3x3 convolutions by Winograd's algorithm; tile: of Options.winograd. */
 enum { WINOGRAD_AUTO, WINOGRAD_OFF };
-Graph *winograd(Graph *g, const Target *target, int tile);
+Graph *winograd(Graph *g, const Target *target, int tile, bool frozen);
 Graph *hoist(Graph *g, Graph **pack);        /* parameter-only subgraphs become derived fields,
                                                 computed by the graph *pack */
 Graph *fuse(Graph *g);                       /* a node of its own for every root; then sets uses,

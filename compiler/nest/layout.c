@@ -76,7 +76,14 @@ static bool worth_samples(const Function *f)
         all += shape_count(&s->shape);
         few += few_channels(s, f->target->lanes) ? shape_count(&s->shape) : 0;
     }
-    return !f->frozen && f->target->lanes > 1 && f->graph->batch >= f->target->lanes && 2 * few > all;
+    return f->target->lanes > 1 && f->graph->batch >= f->target->lanes && 2 * few > all;
+}
+
+bool layout_by_samples(Graph *g, const Target *target)
+{
+    Function f = {.c = g->c, .target = target, .graph = g};
+    storage_assign(&f);
+    return worth_samples(&f);
 }
 
 /* What the caller has in rows of samples is laid out anew for reductions. */
@@ -440,7 +447,7 @@ static void list_arguments(Function *f, Kernel *kernel)
 void layout(Function *f)
 {
     storage_assign(f);
-    f->by_samples = worth_samples(f);
+    f->by_samples = !f->frozen && worth_samples(f);
     find_gaps(f);
     if (f->by_samples)
         lay_out_samples(f);

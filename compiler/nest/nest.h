@@ -199,6 +199,9 @@ Storage *storage_new(Function *f, Place place, const char *name, const Node *n);
  * Where elements lie: gaps, blocks of channels, packed parameters. */
 
 void layout(Function *f);
+/* Whether samples will lie side by side in the function of a graph that fuse has left, when its
+ * parameters change between calls. */
+bool layout_by_samples(Graph *g, const Target *target);
 /* Element offset of an index of n from its storage's pointer. */
 Affine layout_address(Context *c, const Nest *nest, const Node *n, const Affine *index);
 int layout_offset(const Layout *l, const int *index);        /* of one element */

@@ -293,14 +293,38 @@ static Node *conv_absorb_scale(Graph *g, Node *n, Node *factor)
     return params_only(w) ? conv(g, x, scaled_along(g, w, 0, factor), n->attrs) : NULL;
 }
 
+/* Filters of 3x3 taps that meet neighbouring cells, window by window. */
+static bool winograd_fits(const ConvAttrs *a, const Node *filters)
+{
+    const Window *w = &a->window;
+    bool fits = w->spatial == 2 && a->groups == 1 && params_only(filters);
+    for (int d = 0; d < 2 && fits; d++)
+        fits = w->kernel[d] == 3 && w->stride[d] == 1 && w->dilation[d] == 1;
+    return fits;
+}
+
 static Node *conv_winograd(Graph *g, Node *n, Node **in, int tile)
 {
     const ConvAttrs *a = n->attrs;
     const Window *w = &a->window;
-    bool fits = w->spatial == 2 && a->groups == 1 && params_only(in[1]);
-    for (int d = 0; d < 2 && fits; d++)
-        fits = w->kernel[d] == 3 && w->stride[d] == 1 && w->dilation[d] == 1;
-    return fits ? winograd_conv(g, in[0], in[1], tile, w->begin, w->end) : NULL;
+    return winograd_fits(a, in[1]) ? winograd_conv(g, in[0], in[1], tile, w->begin, w->end) : NULL;
+}
+
+/* dx is dy correlated with the rotated filters, inputs and outputs exchanged, as if dy had the
+ * zeros around it that let every tap see every window. */
+static Node *conv_input_grad_winograd(Graph *g, Node *n, Node **in, int tile)
+{
+    const ConvAttrs *a = n->attrs;
+    int begin[2], end[2];
+    bool fits = winograd_fits(a, in[1]);
+    for (int d = 0; d < 2 && fits; d++) {
+        begin[d] = a->window.kernel[d] - 1 - a->window.begin[d];
+        end[d] = a->window.kernel[d] - 1 - a->window.end[d];
+        fits = begin[d] >= 0 && end[d] >= 0;
+    }
+    if (!fits)
+        return NULL;
+    return winograd_conv(g, in[0], exchanged(g, reverse(g, in[1], 3u << 2)), tile, begin, end);
 }
 
 /* -- for people -- */
@@ -373,8 +397,8 @@ const Op op_conv = {
 const Op op_conv_input_grad = {
     .name = "conv_input_grad", .doc = "gradient of conv for its input: the error through the rotated filters",
     .attrs_size = sizeof(ConvAttrs),
-    .infer = conv_input_grad_infer, .eval = conv_input_grad_eval, .lower = conv_input_grad_lower,
-    .macs = conv_input_grad_macs, .print_attrs = conv_print,
+    .infer = conv_input_grad_infer, .eval = conv_input_grad_eval, .winograd = conv_input_grad_winograd,
+    .lower = conv_input_grad_lower, .macs = conv_input_grad_macs, .print_attrs = conv_print,
 };
 
 const Op op_conv_weight_grad = {

@@ -204,6 +204,17 @@ Node *constant_like(Graph *g, double value, const Node *like)
     return like->shape.rank ? unreduce(g, scalar, like, ~0u) : scalar;
 }
 
+Node *exchanged(Graph *g, Node *x)
+{
+    Shape shape = x->shape;
+    int map[MAX_RANK];
+    for (int d = 0; d < shape.rank; d++)
+        map[d] = d < 2 ? 1 - d : d;
+    shape.dim[0] = x->shape.dim[1];
+    shape.dim[1] = x->shape.dim[0];
+    return broadcast(g, x, shape, x->batched, map);
+}
+
 Node *channel_vector(Node *n)
 {
     if (n->op != &op_broadcast || !n->batched || n->in[0]->shape.rank != 1 || !params_only(n->in[0]))

@@ -80,6 +80,7 @@ Node *along_channels(Graph *g, Node *x, const Node *like);
 Node *unreduce(Graph *g, Node *x, const Node *like, unsigned axes);
 Node *reverse(Graph *g, Node *x, unsigned axes);
 Node *constant_like(Graph *g, double value, const Node *like);
+Node *exchanged(Graph *g, Node *x);          /* the first two dims */
 /* w with everything at index k of dim d multiplied by factor[k] */
 Node *scaled_along(Graph *g, Node *w, int d, Node *factor);
 /* the vector {C} of parameters alone that n repeats along its channels, or NULL */

@@ -16,7 +16,7 @@ typedef struct WinogradAttrs {
     int tile;
     int begin[2];             /* zeros before x */
     int output[2];            /* spatial sizes of y */
-    int band;                 /* rows of tiles that are computed at a time */
+    int band, band_dim;       /* of v and z so many samples (2) or rows of tiles (3) exist at a time */
 } WinogradAttrs;
 
 enum { TAPS = 3 };
@@ -181,7 +181,7 @@ static void winograd_conv_eval(Context *c, const Node *n, const Bindings *b, con
 static int tile_band(const Node *n, int *dim)
 {
     const WinogradAttrs *a = n->attrs;
-    *dim = 3;
+    *dim = a->band_dim;
     return a->band;
 }
 
@@ -204,21 +204,23 @@ static void winograd_filter_lower(Lower *l, Node *n)
     nest_close(l, n, nest, REDUCE_SUM, term, NULL, (Affine[]){position(n, row), out, in});
 }
 
-/* Tiles that nests work on: in each of `bands` bands `count` rows from the band's row `first`,
- * and columns likewise. */
-typedef struct Part { int bands, first[2], count[2]; } Part;
+/* Tiles that nests work on, as samples, rows and columns: so many of each from the first; along
+ * the band's dim that is the first of `bands` bands. */
+enum { SAMPLES, ROWS, COLUMNS, TILE_DIMS, FIRST_DIM = 2 };
+typedef struct Part { int bands, first[TILE_DIMS], count[TILE_DIMS]; } Part;
 
-/* Axes of the part's rows and columns of tiles. */
+/* Axes of the part's samples, rows and columns of tiles. */
 static void tile_axes(Nest *nest, const Node *n, const Part *part, Affine *tile)
 {
-    static const char *const names[] = {"th", "tw"};
+    static const char *const names[] = {"n", "th", "tw"};
     const WinogradAttrs *a = n->attrs;
-    for (int d = 0; d < 2; d++) {
+    for (int d = 0; d < TILE_DIMS; d++) {
         tile[d] = nest_axis(nest, names[d], part->count[d], false);
         tile[d].constant = part->first[d];
     }
+    Affine *banded = &tile[a->band_dim - FIRST_DIM];
     if (part->bands > 1)
-        tile[0] = affine_sum(tile[0], affine_times(nest_band(nest, part->bands), a->band));
+        *banded = affine_sum(*banded, affine_times(nest_band(nest, part->bands), a->band));
 }
 
 /* Row or column `at` of the tiles as one of the tensor. */
@@ -226,7 +228,7 @@ static void tile_cells(const Node *n, const Affine *tile, const Affine *at, Affi
 {
     const WinogradAttrs *a = n->attrs;
     for (int d = 0; d < 2; d++)
-        cell[d] = affine_sum(affine_times(tile[d], a->tile), at[d]);
+        cell[d] = affine_sum(affine_times(tile[ROWS + d], a->tile), at[d]);
 }
 
 static void input_nest(Lower *l, Node *n, const Part *part)
@@ -234,32 +236,30 @@ static void input_nest(Lower *l, Node *n, const Part *part)
     const WinogradAttrs *a = n->attrs;
     const Matrix *m = winograd_matrix(lower_context(l), a->tile, WINOGRAD_INPUT);
     Nest *nest = nest_open(l);
-    Affine row[2], column[2], tile[2], cell[2];
+    Affine row[2], column[2], tile[TILE_DIMS], cell[2];
     Affine channel = nest_axis(nest, "c", n->shape.dim[1], false);
-    Affine sample = nest_axis(nest, "n", n->shape.dim[2], false);
     tile_axes(nest, n, part, tile);
     nest_matrix(nest, m, (int[]){m->rows, m->rows}, row, column);
     tile_cells(n, tile, column, cell);
     for (int d = 0; d < 2; d++)
         cell[d].constant -= a->begin[d];
-    Expr *term = element_bordered(l, n->in[0], (Affine[]){sample, channel, cell[0], cell[1]});
+    Expr *term = element_bordered(l, n->in[0], (Affine[]){tile[SAMPLES], channel, cell[0], cell[1]});
     nest_close_part(l, n, nest, REDUCE_SUM, term,
-                    (Affine[]){position(n, row), channel, sample, tile[0], tile[1]});
+                    (Affine[]){position(n, row), channel, tile[SAMPLES], tile[ROWS], tile[COLUMNS]});
 }
 
 static void product_nest(Lower *l, Node *n, const Part *part)
 {
     Nest *nest = nest_open(l);
-    Affine tile[2];
+    Affine tile[TILE_DIMS];
     Affine p = nest_axis(nest, "p", n->shape.dim[0], false);
     Affine out = nest_axis(nest, "oc", n->shape.dim[1], false);
-    Affine sample = nest_axis(nest, "n", n->shape.dim[2], false);
     tile_axes(nest, n, part, tile);
     Affine in = nest_axis(nest, "ic", n->in[0]->shape.dim[1], true);
-    Expr *v = element(l, n->in[0], (Affine[]){p, in, sample, tile[0], tile[1]});
+    Expr *v = element(l, n->in[0], (Affine[]){p, in, tile[SAMPLES], tile[ROWS], tile[COLUMNS]});
     Expr *u = element(l, n->in[1], (Affine[]){p, out, in});
     nest_close_part(l, n, nest, REDUCE_SUM, expr_call(l, FN_MUL, v, u, NULL),
-                    (Affine[]){p, out, sample, tile[0], tile[1]});
+                    (Affine[]){p, out, tile[SAMPLES], tile[ROWS], tile[COLUMNS]});
 }
 
 /* Tiles of which size[0] rows and size[1] columns of outputs exist. */
@@ -267,14 +267,14 @@ static void output_nest(Lower *l, Node *n, const Part *part, const int *size)
 {
     const WinogradAttrs *a = n->attrs;
     Nest *nest = nest_open(l);
-    Affine row[2], column[2], tile[2], cell[2];
+    Affine row[2], column[2], tile[TILE_DIMS], cell[2];
     Affine channel = nest_axis(nest, "c", n->shape.dim[1], false);
-    Affine sample = nest_axis(nest, "n", n->shape.dim[0], false);
     tile_axes(nest, n, part, tile);
     nest_matrix(nest, winograd_matrix(lower_context(l), a->tile, WINOGRAD_OUTPUT), size, row, column);
     tile_cells(n, tile, row, cell);
-    Expr *term = element(l, n->in[0], (Affine[]){position(n, column), channel, sample, tile[0], tile[1]});
-    nest_close(l, n, nest, REDUCE_SUM, term, NULL, (Affine[]){sample, channel, cell[0], cell[1]});
+    Expr *term = element(l, n->in[0], (Affine[]){position(n, column), channel, tile[SAMPLES], tile[ROWS],
+                                                 tile[COLUMNS]});
+    nest_close(l, n, nest, REDUCE_SUM, term, NULL, (Affine[]){tile[SAMPLES], channel, cell[0], cell[1]});
 }
 
 /* Whole tiles, and those that the last row and the last column cut off. */
@@ -285,21 +285,19 @@ static void output_nests(Lower *l, Node *n, const Part *part)
         Part piece = *part;
         int size[2];
         for (int d = 0; d < 2; d++) {
-            int whole = a->output[d] / a->tile - part->first[d], cut = k >> d & 1;
-            whole = whole < part->count[d] ? whole : part->count[d];
-            piece.first[d] += cut ? whole : 0;
-            piece.count[d] = cut ? part->count[d] - whole : whole;
+            int t = ROWS + d, whole = a->output[d] / a->tile - part->first[t], cut = k >> d & 1;
+            whole = whole < part->count[t] ? whole : part->count[t];
+            piece.first[t] += cut ? whole : 0;
+            piece.count[t] = cut ? part->count[t] - whole : whole;
             size[d] = cut ? a->output[d] % a->tile : a->tile;
         }
-        if (piece.count[0] && piece.count[1])
+        if (piece.count[ROWS] && piece.count[COLUMNS])
             output_nest(l, n, &piece, size);
     }
 }
 
 static void band_nests(Lower *l, Node *n, const Part *part)
 {
-    if (!part->bands || !part->count[0])
-        return;
     input_nest(l, n->in[0]->in[0], part);
     product_nest(l, n->in[0], part);
     output_nests(l, n, part);
@@ -309,9 +307,17 @@ static void band_nests(Lower *l, Node *n, const Part *part)
 static void winograd_conv_lower(Lower *l, Node *n)
 {
     const WinogradAttrs *a = n->attrs;
-    int bands = a->output[0] / a->tile / a->band, done = bands * a->band;
-    band_nests(l, n, &(Part){.bands = bands, .count = {a->band, tiles(a, 1)}});
-    band_nests(l, n, &(Part){.bands = 1, .first = {done}, .count = {tiles(a, 0) - done, tiles(a, 1)}});
+    int d = a->band_dim - FIRST_DIM, samples = n->shape.dim[0];
+    int bands = (d == SAMPLES ? samples : a->output[0] / a->tile) / a->band;
+    Part part = {.bands = bands, .count = {samples, tiles(a, 0), tiles(a, 1)}}, rest = part;
+    part.count[d] = a->band;
+    rest.bands = 1;
+    rest.first[d] = bands * a->band;
+    rest.count[d] -= rest.first[d];
+    if (bands)
+        band_nests(l, n, &part);
+    if (rest.count[d])
+        band_nests(l, n, &rest);
 }
 
 /* -- for people -- */
@@ -360,21 +366,26 @@ const Op op_winograd_conv = {
     .print_attrs = winograd_print,
 };
 
-/* Rows of tiles at a time: v and z of a band stay in the second cache, but u streams by once a
- * band, and must not become most of the traffic; nor must products have too few tiles. */
-static int choose_band(const WinogradAttrs *a, const Node *x, const Node *w)
+/* What is computed at a time, samples or rows of tiles of all samples, whichever has fewer tiles:
+ * v and z of a band stay in the second cache, but u streams by once a band, and must not become
+ * most of the traffic; nor must products have too few tiles. */
+static void choose_band(WinogradAttrs *a, const Node *x, const Node *w)
 {
     enum { BAND_BYTES = 1 << 19, BAND_TILES = 28 };
     int64_t positions = grid(a) * grid(a), channels = x->shape.dim[1] + w->shape.dim[0];
-    int64_t tile = 4 * positions * channels, row = (int64_t)x->shape.dim[0] * tiles(a, 1);
+    int64_t tile = 4 * positions * channels, samples = x->shape.dim[0];
     int64_t filters = 4 * positions * w->shape.dim[0] * w->shape.dim[1];
     int64_t bytes = filters / 2 > BAND_BYTES ? filters / 2 : BAND_BYTES;
     int64_t wanted = bytes / tile > BAND_TILES ? bytes / tile : BAND_TILES;
-    int64_t rows = (wanted + row / 2) / row, bands;
-    if (rows < 1)
-        rows = 1;
-    bands = (tiles(a, 0) + rows - 1) / rows;     /* of equal size, as far as that goes */
-    return (int)((tiles(a, 0) + bands - 1) / bands);
+    bool by_samples = tiles(a, 0) < samples;
+    int64_t all = by_samples ? samples : tiles(a, 0);
+    int64_t each = (by_samples ? tiles(a, 0) : samples) * tiles(a, 1);
+    int64_t most = (wanted + each / 2) / each, bands;
+    if (most < 1)
+        most = 1;
+    bands = (all + most - 1) / most;             /* of equal size, as far as that goes */
+    a->band = (int)((all + bands - 1) / bands);
+    a->band_dim = FIRST_DIM + (by_samples ? SAMPLES : ROWS);
 }
 
 Node *winograd_conv(Graph *g, Node *x, Node *w, int tile, const int *begin, const int *end)
@@ -384,7 +395,7 @@ Node *winograd_conv(Graph *g, Node *x, Node *w, int tile, const int *begin, cons
         a.begin[d] = begin[d];
         a.output[d] = x->shape.dim[2 + d] + begin[d] + end[d] - TAPS + 1;
     }
-    a.band = choose_band(&a, x, w);
+    choose_band(&a, x, w);
     Node *u = node_new(g, &op_winograd_filter, 1, &w, &a);
     Node *v = node_new(g, &op_winograd_input, 1, &x, &a);
     Node *z = node_new(g, &op_winograd_product, 2, (Node *[]){v, u}, &a);

@@ -99,10 +99,12 @@ static void print_phases(Text *t, const Matrix *m)
 {
     static const char *const phase[][2] = {
         {"if (g->scale != 1.0f) {", "y%1$d *= g->scale;"},
-        {"if (c) {", "y%1$d += @_addend(c + %1$d * g->ct + j * g->ck, g->c_vector);"},
+        {"if (c && !g->gated) {", "y%1$d += @_addend(c + %1$d * g->ct + j * g->ck, g->c_vector);"},
         {"if (d) {", "y%1$d += @_addend(d + %1$d * g->dt + j * g->dk, g->d_vector);"},
-        {"if (g->low > -3.4028235e+38f) {", "y%1$d = @_larger(y%1$d, @_all(g->low));"},
-        {"if (g->high < 3.4028235e+38f) {", "y%1$d = @_smaller(y%1$d, @_all(g->high));"},
+        {"if (g->gated) {",
+         "y%1$d = @_gate(y%1$d, @_addend(c + %1$d * g->ct + j * g->ck, g->c_vector), g);"},
+        {"if (!g->gated && g->low > -3.4028235e+38f) {", "y%1$d = @_larger(y%1$d, @_all(g->low));"},
+        {"if (!g->gated && g->high < 3.4028235e+38f) {", "y%1$d = @_smaller(y%1$d, @_all(g->high));"},
     };
     for (size_t k = 0; k < sizeof phase / sizeof *phase; k++) {
         text_add(t, "        %s\n", phase[k][0]);

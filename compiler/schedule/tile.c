@@ -258,6 +258,16 @@ static bool ragged_blocks(const Schedule *s)
            !clipped(s, first) && !clipped(s, inner);
 }
 
+/* Whether where an axis ends depends on another loop of the reduction: calls of leaves cannot say. */
+static bool clipped_within(const Schedule *s, int axis)
+{
+    bool within = false;
+    for (int i = 0; i < s->clips; i++)
+        for (int k = s->parallel; k < s->axes && s->clip[i].axis == axis; k++)
+            within |= s->order[k] != axis && s->clip[i].index.coef[s->order[k]];
+    return within;
+}
+
 /* Reduction loops fill the leaf's from the inside, but a clipped one cannot be the
  * innermost or the outermost. */
 static bool place_loops(Schedule *s)
@@ -275,7 +285,7 @@ static bool place_loops(Schedule *s)
     for (int i = 0; i < loops; i++) {
         int axis = s->order[s->parallel + i], slot = ragged && i == 0 ? 0 : at + i;
         bool clip = clipped(s, axis);
-        if (slot < 0 || (clip && slot != 1 && slot != 2))
+        if (slot < 0 || (clip && ((slot != 1 && slot != 2) || clipped_within(s, axis))))
             return false;
         s->leaf.count[slot] = clip ? 0 : s->nest->axis[axis].extent;
         s->loop_axis[slot] = axis;
