@@ -17,7 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_RUNS = 10000, STEPS = 3 };
+enum { MAX_RUNS = 10000, STEPS = 2 };
 
 /* Of the first steps, and of those that are timed: the loss stays far from 0 however many they are. */
 static const float RATE = 0.01f, TIMED_RATE = 1e-4f, MOMENTUM = 0.9f;
