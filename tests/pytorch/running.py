@@ -17,11 +17,11 @@ BATCH, STEPS, CHANNELS, SIDE = 16, 20, 3, 32
 
 def trained(folder):
     with open(f"{folder}/data", "rb") as file:
-        data = torch.frombuffer(bytearray(file.read()), dtype=torch.uint8).view(STEPS, BATCH, 1 + CHANNELS * SIDE * SIDE)
+        data = torch.frombuffer(bytearray(file.read()), dtype=torch.uint8)
     net = networks.resnet8()
     networks.load(net, f"{folder}/start")
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9)
-    for samples in data:
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.001, momentum=0.9)
+    for samples in data.view(STEPS, BATCH, 1 + CHANNELS * SIDE * SIDE):
         image = samples[:, 1:].reshape(BATCH, CHANNELS, SIDE, SIDE) / 255
         loss = cross_entropy(net(image), samples[:, 0].long())
         optimizer.zero_grad()
@@ -40,7 +40,8 @@ def lines(net):
 
 def main():
     with tempfile.TemporaryDirectory() as folder:
-        subprocess.run(["build/cnnc", "run", "tests/pytorch/running.lua", folder], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(["build/cnnc", "run", "tests/pytorch/running.lua", folder], check=True,
+                       stdout=subprocess.DEVNULL)
         with open("tests/data/pytorch/resnet8_statistics.txt", "w") as file:
             file.writelines(lines(trained(folder)))
 
