@@ -156,9 +156,6 @@ function largestDifference(expected, facts) {
   return Math.max(...['cc', 'tcc'].map(jit => difference(expected, facts[jit].output)))
 }
 
-// A table has a name for messages and marks, networks with their batch, a function that measures a
-// row, columns, the other side's version, and a text below.
-
 // -------------------------------------------------------------------- inference
 
 async function infer(name, batch, threads, seconds) {
@@ -179,6 +176,8 @@ async function infer(name, batch, threads, seconds) {
   return row
 }
 
+// A table: its name in messages and marks, its networks with their batch, what measures a row, the
+// columns, the other side's version, the text below.
 const inference = {
   name: 'inference',
   batch: { lenet5: 1, cifar_cnn: 1, squeezenet1_1: 1, mobilenet_v2: 1, resnet18: 1, resnet50: 1, vgg16: 1 },
@@ -226,7 +225,8 @@ async function train(name, batch, threads, seconds) {
   const start = [`${file}.start`, `${file}.samples`]
   const cnnc = await openCnnc('--train', batch, network, ...start, threads)
   const own = threads > 1 ? { OMP_PROC_BIND: 'true', OMP_PLACES: 'threads' } : {}
-  const torch = new Child(python, ['-B', 'tests/pytorch/train.py', name, batch, ...start, threads], { ...kept, ...own })
+  const torch = new Child(python, ['-B', 'tests/pytorch/train.py', name, batch, ...start, threads],
+                          { ...kept, ...own })
   const { output, grown_bytes } = await torch.read()
   const row = { name, batch, threads, facts: cnnc.facts, grown_bytes }
   row.difference = largestDifference(output, row.facts)
@@ -255,7 +255,7 @@ const training = {
     ['PyTorch grows, bytes', row => row.grown_bytes],
     ['difference', row => row.difference.toExponential(1)]
   ],
-  other: () => `PyTorch ${execFileSync(python, ['-c', 'import torch; print(torch.__version__)'], { encoding: 'utf8' }).trim()}`,
+  other: () => `PyTorch ${firstLine(python, '-c', 'import torch; print(torch.__version__)')}`,
   method: `
 One step is forward, backward and SGD with momentum, in training mode, from the same weights with the
 same batch on both sides. PyTorch is Debian's, with oneDNN and OpenBLAS, in a process of its own that runs
