@@ -4,7 +4,7 @@
 #   make test     runs all tests
 #
 #   make          builds build/cnnc                make install PREFIX=/usr/local DESTDIR=
-#   make train    the demo with three epochs       make bench    speed, beside ONNX Runtime
+#   make train    the demo with three epochs       make bench    speed, beside others
 #   make deps     only installs packages           make clean
 
 ifeq ($(origin CC),default)
@@ -167,8 +167,9 @@ run-demo: build/cnnc
 
 # ----------------------------------------------------------------------- bench
 
-# cnnc's own figures, then its networks beside ONNX Runtime: docs/performance.md gets that
-# table, unless NETWORKS limits it.  BENCH_FLAGS: see tests/bench/bench.js.
+# cnnc's own figures, then its networks beside ONNX Runtime and their training beside PyTorch:
+# docs/performance.md gets those tables, unless NETWORKS limits them.  BENCH_FLAGS: see
+# tests/bench/bench.js.
 BENCH := build/bench
 NETWORKS :=
 BENCH_FLAGS :=
@@ -176,6 +177,7 @@ ONNXRUNTIME := onnxruntime-node@1.30.0
 
 bench: deps
 	@command -v npm >/dev/null || .ci/deps nodejs npm
+	@.ci/deps python3-torch libopenblas0-openmp
 	@$(BUILD) run-bench
 
 $(BENCH)/to_onnx $(BENCH)/turns: $(BENCH)/%: tests/bench/%.c $(filter-out build/compiler/main.o,$(OBJECTS)) $(LEAVES)

@@ -11,8 +11,9 @@
 #include <string.h>
 
 static const char *const everything[] = {
-    "compiler/*.[ch]", "compiler/*/*.[ch]", "runtime/*.[ch]", "tests/*.[ch]", "graphs/*.lua",
-    "graphs/experiments/*", "docs/*.md", "generated/*", "README.md", "Makefile", ".ci/*", NULL
+    "compiler/*.[ch]", "compiler/*/*.[ch]", "runtime/*.[ch]", "tests/*.[ch]",
+    "tests/bench/*", "tests/pytorch/*", "graphs/*.lua", "graphs/experiments/*", "docs/*.md", "generated/*",
+    "README.md", "Makefile", ".ci/*", NULL
 };
 static const char *const sources[] = {"compiler/*.[ch]", "compiler/*/*.[ch]", "runtime/*.[ch]", NULL};
 static const char *const outside_ops[] = {

@@ -99,6 +99,13 @@ static const char *bound(Printer *p, const Expr *e, int need)
     return bind < need ? format(p->c, "(%s)", text) : text;
 }
 
+static const char *declared(Printer *p, const Expr *e, const char *text)
+{
+    const char *name = format(p->c, "v%d", p->values++);
+    printer_line(p, "const %s %s = %s;", e->dtype == I32 ? "int" : "float", name, text);
+    return name;
+}
+
 /* An operand whose text is used twice gets a name. */
 static const char *named(Printer *p, const Expr *e)
 {
@@ -106,9 +113,26 @@ static const char *named(Printer *p, const Expr *e)
     const char *text = print_expr(p, e, &bind);
     if (e->kind != X_CALL)
         return bind < BIND_PRODUCT ? format(p->c, "(%s)", text) : text;
-    const char *name = format(p->c, "v%d", p->values++);
-    printer_line(p, "const %s %s = %s;", e->dtype == I32 ? "int" : "float", name, text);
-    return name;
+    return declared(p, e, text);
+}
+
+static bool reads(const Expr *e)
+{
+    bool found = e && e->kind == X_LOAD;
+    for (int i = 0; e && i < 3 && e->kind == X_CALL; i++)
+        found |= reads(e->arg[i]);
+    return found;
+}
+
+/* What a condition chooses is read beforehand: gcc 12 makes wrong vectors of rows, a few elements
+ * long, that are read only where a condition holds. */
+static const char *chosen(Printer *p, const Expr *e)
+{
+    if (!reads(e))
+        return bound(p, e, BIND_AND);
+    int bind;
+    const char *text = print_expr(p, e, &bind);
+    return declared(p, e, text);
 }
 
 /* RANDOM takes unsigned counters. */
@@ -126,6 +150,7 @@ static const char *print_call(Printer *p, const Expr *e)
     for (int i = 0; i < 3 && e->arg[i]; i++)
         arg[i] = fn->repeats ? named(p, e->arg[i])
                : e->fn == FN_RANDOM ? counter(p, e->arg[i])
+               : e->fn == FN_SELECT && i > 0 ? chosen(p, e->arg[i])
                : bound(p, e->arg[i], i == 0 ? fn->left : fn->right);
     Text t = {.c = p->c};
     if (e->fn == FN_RANDOM)

@@ -79,7 +79,8 @@ static void backward(Text *t, const Program *p, const char *name, bool hosted)
              "    uint64_t seed, const void *team)\n{\n", name);
     print_named(t, p, format(p->c, "    return %s((@_params *)params%%s, (@_params *)grad",
                              driver(t, p, p->backward, hosted, name)), inputs(p, true, "in", &next));
-    text_add(t, "%s, workspace%s%s);\n}\n", input_grads(p), p->seeded ? ", seed" : "", team_argument(p, p->backward, hosted));
+    text_add(t, "%s, workspace%s%s);\n}\n", input_grads(p), p->seeded ? ", seed" : "",
+             team_argument(p, p->backward, hosted));
 }
 
 static void loss(Text *t, const Program *p, bool hosted)

@@ -114,7 +114,8 @@ static void print_phases(Text *t, const Matrix *m)
     }
     for (int i = 0; i < m->rows; i++)
         text_add(t, "        if (%d < g->n0)\n"
-                    "            @_store(y + %d * g->yt + j * g->yk, y%d, g->valid, g->spread, g->add);\n", i, i, i);
+                    "            @_store(y + %d * g->yt + j * g->yk, y%d, g->valid, g->spread, g->add);\n",
+                 i, i, i);
 }
 
 void print_transform_body(Text *t, const Leaf *leaf, bool is_static)

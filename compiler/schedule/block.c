@@ -8,8 +8,8 @@
 
 enum {
     CACHE = 3 << 17,          /* bytes of a part's operands: less than half of a second-level cache */
-    LINE_BYTES = 64, LINES = 3,                  /* what a step of the reduction reads: a vector or two, numbers */
-    FIRST_CACHE = 1 << 15, LINES_ACROSS = 5,     /* where all factors are vectors, the first level counts ... */
+    LINE_BYTES = 64, LINES = 3,                  /* that a step of the reduction reads: vectors, numbers */
+    FIRST_CACHE = 1 << 15, LINES_ACROSS = 5,     /* of vectors alone, from the first level ... */
     STEPS = 48                                   /* ... and sums across lanes cost as much as a few steps */
 };
 

@@ -43,7 +43,8 @@ static void choose_order(Schedule *s)
     s->parallel = s->axes;
     for (int rest = 0; rest < 2; rest++)
         for (int a = 0; a < nest->axes; a++)
-            if (nest->axis[a].reduce && a != nest->lane && !nest->axis[a].hoisted && is_part(nest, a) == !rest)
+            if (nest->axis[a].reduce && a != nest->lane && !nest->axis[a].hoisted &&
+                is_part(nest, a) == !rest)
                 order_axis(s, a);
     for (int a = 0; a < MAX_AXES; a++)
         s->fixed[a] = a != nest_band_axis(s->nest);      /* at zero: one element, or merged into another */

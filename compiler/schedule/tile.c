@@ -513,7 +513,8 @@ static void build_axes(Schedule *s, Loop ***tail, int depth, int tile, int vecto
 
 void tile_build(Schedule *s, Loop ***tail)
 {
-    bool only = s->vector_axis < 0 || s->nest->axis[s->vector_axis].extent == 1;     /* no loop finds the last */
+    /* Without a loop over vectors none finds the last. */
+    bool only = s->vector_axis < 0 || s->nest->axis[s->vector_axis].extent == 1;
     build_axes(s, tail, 0, 1, 1, only);
 }
 
