@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { RANDOM = 330, CHUNK = 26, MOST_UNSTABLE = 2, FILES = 2 };
+enum { RANDOM = 330, CHUNK = 26, MOST_UNSTABLE = 2, FILES = 2, BATCHES = 100, BATCH_CHUNKS = 8 };
 
 typedef struct Chunk {
     Context c;
@@ -258,6 +258,40 @@ START_TEST(windows_agree)
 }
 END_TEST
 
+/* -- batches that fill vectors: training then lays samples side by side -- */
+
+static void try_batch(void *argument)
+{
+    const Trial *t = argument;
+    Context *c = t->oracle->program->c;
+    Program *p = trial_compile(c, &t->network, true, target_find("native"), NULL, 1);
+    Code *code = code_open(p, JIT_TCC);
+    const char *message = trial_train(t, c, code);
+    ck_assert_msg(!message, "%s", message);
+    code->close(code);
+}
+
+START_TEST(batches_agree)
+{
+    Context c;
+    Network *network;
+    int tried = 0;
+    context_init(&c);
+    int count = all_networks(&c, BATCHES, &network);
+    for (int i = _i; i < count; i += BATCH_CHUNKS) {
+        Trial t;
+        network[i].batch = i % 3 ? 16 : 21;          /* whole vectors, or one that is not full */
+        if (trial_open(&t, &network[i]))
+            continue;
+        ck_assert_msg(attempt(&t.c, try_batch, &t), "%s", t.c.message);
+        trial_close(&t);
+        tried++;
+    }
+    ck_assert_int_gt(tried, (count - _i) / BATCH_CHUNKS - MOST_UNSTABLE);
+    context_free(&c);
+}
+END_TEST
+
 /* -- running statistics: the one result that no gradient check sees -- */
 
 enum { N = 4, C = 3, L = 5 };
@@ -305,6 +339,7 @@ Suite *differential_suite(void)
     tcase_set_timeout(agree, 300);
     tcase_add_loop_test(agree, compiled_code_agrees, 0, (count + CHUNK - 1) / CHUNK);
     tcase_add_loop_test(agree, rare_networks_agree, 0, sizeof rare / sizeof *rare);
+    tcase_add_loop_test(agree, batches_agree, 0, BATCH_CHUNKS);
     tcase_add_loop_test(agree, windows_agree, 0, sizeof windows / sizeof *windows);
     tcase_add_test(statistics, running_statistics_by_definition);
     suite_add_tcase(s, agree);

@@ -207,7 +207,7 @@ Node *constant_like(Graph *g, double value, const Node *like)
 Node *exchanged(Graph *g, Node *x)
 {
     Shape shape = x->shape;
-    int map[MAX_RANK];
+    int map[MAX_RANK] = {0};
     for (int d = 0; d < shape.rank; d++)
         map[d] = d < 2 ? 1 - d : d;
     shape.dim[0] = x->shape.dim[1];
