@@ -221,15 +221,17 @@ END_TEST
 
 /* -- windows of vectors: odd and even rows, both strides, every border, channels short of a vector -- */
 
+#define WINDOWS(network) "local y = " network "\nreturn model { output = y, loss = y:mse() }\n"
+
 static const char *const windows[] = {
-    "return input { 3, 9, 20 }:conv2d { 40, kernel = 1 }"
-        ":conv2d { 40, kernel = 3, pad = 1, groups = 40 }:relu6()",
-    "return input { 3, 7, 7 }:conv2d { 32, kernel = 1 }"
-        ":conv2d { 32, kernel = 3, stride = 2, pad = { 0, 1, 1, 0 }, groups = 32 }",
+    WINDOWS("input { 3, 9, 20 }:conv2d { 40, kernel = 1 }"
+            ":conv2d { 40, kernel = 3, pad = 1, groups = 40 }:relu6()"),
+    WINDOWS("input { 3, 7, 7 }:conv2d { 32, kernel = 1 }"
+            ":conv2d { 32, kernel = 3, stride = 2, pad = { 0, 1, 1, 0 }, groups = 32 }"),
     "local x = input { 3, 8, 5 }:conv2d { 16, kernel = 1 }\n"
-        "return x + x:conv2d { 16, kernel = 3, pad = 1, groups = 16 }",
-    "return input { 2, 3, 3 }:conv2d { 16, kernel = 1 }:conv2d { 16, kernel = 3, groups = 16 }",
-    "return input { 2, 5, 33 }:conv2d { 16, kernel = 1 }:conv2d { 16, kernel = 3, pad = 2, groups = 16 }",
+        WINDOWS("x + x:conv2d { 16, kernel = 3, pad = 1, groups = 16 }"),
+    WINDOWS("input { 2, 3, 3 }:conv2d { 16, kernel = 1 }:conv2d { 16, kernel = 3, groups = 16 }"),
+    WINDOWS("input { 2, 5, 33 }:conv2d { 16, kernel = 1 }:conv2d { 16, kernel = 3, pad = 2, groups = 16 }"),
 };
 
 static void try_windows(void *argument)

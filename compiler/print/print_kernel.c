@@ -216,9 +216,11 @@ static void find_reading(Expr *load, void *user)
     r->found |= load->load.node->storage == r->storage;
 }
 
-/* Whether nest i reads what the one before it has stored, but not what itself stores. */
+/* Whether nest i reads what the one before it has stored. */
 static bool follows(const Kernel *k, int i)
 {
+    if (k->nest[i]->again)
+        return true;
     Reading r = {.storage = i ? k->nest[i - 1]->store.node->storage : NULL};
     if (i && r.storage != k->nest[i]->store.node->storage)
         nest_loads(k->nest[i], find_reading, &r);

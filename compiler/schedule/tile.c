@@ -501,7 +501,7 @@ static void build_axes(Schedule *s, Loop ***tail, int depth, int tile, int vecto
     } else if (axis == s->tile_axis) {
         build_tiles(s, tail, depth, 0, s->peel_begin, 1, vectors, last);
         s->inside = true;
-        build_tiles(s, tail, depth, s->peel_begin, s->peel_end, s->tile, vectors, last);
+        build_tiles(s, tail, depth, s->peel_begin, at_most(s->peel_end, extent), s->tile, vectors, last);
         s->inside = false;
         build_tiles(s, tail, depth, s->peel_end, extent, 1, vectors, last);
     } else {
