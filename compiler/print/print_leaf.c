@@ -144,9 +144,9 @@ void print_leaf_types(Text *t, const char *prefix, int lanes, bool bodies, bool 
               "    if (g->high < " UNBOUNDED ")\n        open &= x < @_all(g->high);\n"
               "    return (@_vec)(open & (mask)s);\n}\n\n", lanes * 4));
     print_prefixed(t, prefix,
-              "/* What becomes of sum t, k before its first `valid` lanes are stored. */\n"
+              "/* What becomes of sum t, k before it is stored; of the last vector only `valid` lanes are. */\n"
               INLINE " void @_finish(\n"
-              "    float *y, @_vec s, const float *c, const float *d, int t, int k, int valid,"
+              "    float *y, @_vec s, const float *c, const float *d, int t, int k, int last,"
               " const @_leaf *g)\n{\n"
               "    if (g->scale != 1.0f)\n        s *= g->scale;\n"
               "    if (c && !g->gated)\n        s += @_addend(c + t * g->ct + k * g->ck, g->c_vector);\n"
@@ -156,7 +156,7 @@ void print_leaf_types(Text *t, const char *prefix, int lanes, bool bodies, bool 
               "    else if (g->low > -" UNBOUNDED ")\n        s = @_larger(s, @_all(g->low));\n"
               "    if (!g->gated && g->high < " UNBOUNDED ")\n"
               "        s = @_smaller(s, @_all(g->high));\n"
-              "    @_store(y + t * g->yt + k * g->yk, s, valid, g->spread, g->add);\n}\n");
+              "    @_store(y + t * g->yt + k * g->yk, s, last ? g->valid : @_lanes, g->spread, g->add);\n}\n");
     print_total(t, prefix, lanes);
 }
 
@@ -211,7 +211,8 @@ static void print_step(Text *t, const Leaf *leaf)
     bool scalar = leaf_shares(leaf);
     const char *in = "                    ";
     for (int k = 0; scalar && k < leaf->vectors; k++)
-        text_add(t, "%sconst @_vec v%d = @_load(p%s);\n", in, k, step(c, k, "ak"));
+        text_add(t, "%s v%d = @_load(p%s)%s", k ? "," : format(c, "%sconst @_vec", in), k, step(c, k, "ak"),
+                 k == leaf->vectors - 1 ? ";\n" : "");
     for (int k = 0; leaf->kind == LEAF_FMA && !scalar && k < leaf->vectors; k++)
         text_add(t, "%sconst @_vec w%d = @_load(q%s);\n", in, k, step(c, k, "bk"));
     for (int i = 0; i < leaf->tile; i++) {
@@ -233,17 +234,31 @@ static void print_step(Text *t, const Leaf *leaf)
     }
 }
 
-/* A statement for every sum; its place in the tile (1), its vector (2), how much of it exists (3). */
-static void each_sum(Text *t, const Leaf *leaf, const char *statement)
+/* A statement for every sum, as many as fit on a line; its place in the tile (1), its vector (2), whether
+ * that is the last, of which only `valid` lanes exist (3). */
+static void each_sum(Text *t, const Leaf *leaf, const char *prefix, int indent, const char *statement)
 {
+    size_t column = 0;
     for (int i = 0; i < leaf->tile; i++)
-        for (int k = 0; k < leaf->vectors; k++)
-            text_add(t, statement, i, k, leaf->window || k == leaf->vectors - 1 ? "g->valid" : "@_lanes");
+        for (int k = 0; k < leaf->vectors; k++) {
+            bool last = leaf->window || k == leaf->vectors - 1;
+            const char *one = format(t->c, statement, i, k, last);
+            size_t width = strlen(one);
+            for (const char *at = one; (at = strchr(at, '@')); at++)
+                width += strlen(prefix) - 1;
+            bool beside = column && column + 1 + width <= LINE;
+            if (beside)
+                text_add(t, " %s", one);
+            else
+                text_add(t, "%s%*s%s", column ? "\n" : "", indent, "", one);
+            column = beside ? column + 1 + width : (size_t)indent + width;
+        }
+    text_add(t, "\n");
 }
 
 /* What @_finish does, step by step for all sums: the host's members ask once for what a
  * compiler knows. */
-static void print_phases(Text *t, const Leaf *leaf)
+static void print_phases(Text *t, const Leaf *leaf, const char *prefix)
 {
     static const struct { const char *head, *statement; } phase[] = {
         {"if (g->scale != 1.0f) {", "s%1$d_%2$d *= g->scale;"},
@@ -262,18 +277,19 @@ static void print_phases(Text *t, const Leaf *leaf)
              lanes ? lanes : "g->dt", lanes ? lanes : "g->yt");
     for (size_t i = 0; i < sizeof phase / sizeof *phase; i++) {
         text_add(t, "    %s\n", phase[i].head);
-        each_sum(t, leaf, format(t->c, "        %s\n", phase[i].statement));
+        each_sum(t, leaf, prefix, 8, phase[i].statement);
         text_add(t, "    }\n");
     }
-    const char *whole = "*(@_vec *)(y + %1$d * yt + %2$d * yk) = s%1$d_%2$d;\n";
+    const char *whole = "*(@_vec *)(y + %1$d * yt + %2$d * yk) = s%1$d_%2$d;";
     if (leaf->window) {
-        each_sum(t, leaf, format(t->c, "    %s", whole));
+        each_sum(t, leaf, prefix, 4, whole);
         return;
     }
     text_add(t, "    if (g->valid == @_lanes && g->spread == 1 && !g->add) {\n");
-    each_sum(t, leaf, format(t->c, "        %s", whole));
+    each_sum(t, leaf, prefix, 8, whole);
     text_add(t, "    } else {\n");
-    each_sum(t, leaf, "        @_store(y + %1$d * yt + %2$d * yk, s%1$d_%2$d, %3$s, g->spread, g->add);\n");
+    each_sum(t, leaf, prefix, 8, "@_store(y + %1$d * yt + %2$d * yk, s%1$d_%2$d, %3$d ? g->valid : @_lanes,"
+                                 " g->spread, g->add);");
     text_add(t, "    }\n");
 }
 
@@ -305,12 +321,13 @@ static void print_loops(Text *t, const Leaf *leaf)
                  leaf->rolled && leaf_shares(leaf) ? "#pragma GCC unroll 1\n" : "");
     if (leaf->rolled && leaf_shares(leaf))
         for (int k = 0; k < leaf->vectors; k++)
-            text_add(t, "                    __builtin_prefetch(p + %d%s);\n", WEIGHTS_AHEAD,
-                     step(t->c, k, "ak"));
+            text_add(t, "%s__builtin_prefetch(p + %d%s)%s", k ? ", " : "                    ", WEIGHTS_AHEAD,
+                     step(t->c, k, "ak"), k == leaf->vectors - 1 ? ";\n" : "");
     print_step(t, leaf);
-    text_add(t, "                    p += %s;\n", leaf->stride ? format(t->c, "%d", leaf->lanes) : "g->a3");
+    text_add(t, "                    p += %s%s", leaf->stride ? format(t->c, "%d", leaf->lanes) : "g->a3",
+             leaf->kind == LEAF_FMA ? ", " : ";\n");
     if (leaf->kind == LEAF_FMA)
-        text_add(t, "                    q += %s;\n",
+        text_add(t, "q += %s;\n",
                  !leaf->stride ? "g->b3" : leaf_shares(leaf) ? "1" : format(t->c, "%d", leaf->lanes));
     text_add(t, "                }\n            }\n    }\n");
 }
@@ -357,7 +374,7 @@ static void print_window(Text *t, const Leaf *leaf)
 }
 
 /* All accumulators filled, then finished. */
-static void print_sums(Text *t, const Leaf *leaf, bool is_static)
+static void print_sums(Text *t, const Leaf *leaf, const char *prefix, bool is_static)
 {
     Context *c = t->c;
     const char *start = leaf->kind == LEAF_MAX ? "@_all(-INFINITY)" : "{0}";
@@ -371,11 +388,11 @@ static void print_sums(Text *t, const Leaf *leaf, bool is_static)
     else
         print_loops(t, leaf);
     if (leaf->across)
-        each_sum(t, leaf, "    @_finish_total(y, s%1$d_%2$d, %1$d, %2$d, g);\n");
+        each_sum(t, leaf, prefix, 4, "@_finish_total(y, s%1$d_%2$d, %1$d, %2$d, g);");
     else if (is_static)
-        each_sum(t, leaf, "    @_finish(y, s%1$d_%2$d, c, d, %1$d, %2$d, %3$s, g);\n");
+        each_sum(t, leaf, prefix, 4, "@_finish(y, s%1$d_%2$d, c, d, %1$d, %2$d, %3$d, g);");
     else
-        print_phases(t, leaf);
+        print_phases(t, leaf, prefix);
 }
 
 void print_leaf_body(Text *out, const char *prefix, const Leaf *leaf, bool is_static)
@@ -392,7 +409,7 @@ void print_leaf_body(Text *out, const char *prefix, const Leaf *leaf, bool is_st
     if (leaf->matrix)
         print_transform_body(t, leaf, is_static);
     else
-        print_sums(t, leaf, is_static);
+        print_sums(t, leaf, prefix, is_static);
     if (!is_static)
         text_add(t, "    if (--times <= 0)\n        break;\n    y += by->y, a += by->a, b += by->b;\n"
                     "    c += by->c, d += by->d, ahead += by->ahead;\n    }\n");
