@@ -144,7 +144,7 @@ void print_leaf_types(Text *t, const char *prefix, int lanes, bool bodies, bool 
               "    if (g->high < " UNBOUNDED ")\n        open &= x < @_all(g->high);\n"
               "    return (@_vec)(open & (mask)s);\n}\n\n", lanes * 4));
     print_prefixed(t, prefix,
-              "/* What becomes of sum t, k before it is stored; of the last vector only `valid` lanes are. */\n"
+              "/* What becomes of sum t, k before it is stored; the last vector has `valid` lanes. */\n"
               INLINE " void @_finish(\n"
               "    float *y, @_vec s, const float *c, const float *d, int t, int k, int last,"
               " const @_leaf *g)\n{\n"
@@ -156,7 +156,8 @@ void print_leaf_types(Text *t, const char *prefix, int lanes, bool bodies, bool 
               "    else if (g->low > -" UNBOUNDED ")\n        s = @_larger(s, @_all(g->low));\n"
               "    if (!g->gated && g->high < " UNBOUNDED ")\n"
               "        s = @_smaller(s, @_all(g->high));\n"
-              "    @_store(y + t * g->yt + k * g->yk, s, last ? g->valid : @_lanes, g->spread, g->add);\n}\n");
+              "    const int valid = last ? g->valid : @_lanes;\n"
+              "    @_store(y + t * g->yt + k * g->yk, s, valid, g->spread, g->add);\n}\n");
     print_total(t, prefix, lanes);
 }
 
