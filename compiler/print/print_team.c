@@ -18,9 +18,10 @@ bool program_shared(const Program *p)
 
 void print_team_types(Text *t, const Program *p, PrintKind kind)
 {
+    print_named(t, p, "\n/* A thread of those that share the work of a call. */\n"
+                "typedef struct @_team { int thread, threads;%s } @_team;\n\n",
+                kind == PRINT_HOSTED ? " void *pool;" : "");       /* runtime.h's Team */
     print_named(t, p,
-                "\n/* A thread of those that share the work of a call. */\n"
-                "typedef struct @_team { int thread, threads; } @_team;\n\n"
                 "/* Where the thread's part of n steps begins (end = 0) and where it ends (end = 1). */\n"
                 "static inline int @_part(const @_team *team, int n, int end)\n{\n"
                 "    return (int)((long long)n * (team->thread + end) / team->threads);\n}\n\n");
