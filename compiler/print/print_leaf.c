@@ -294,8 +294,9 @@ static void print_phases(Text *t, const Leaf *leaf, const char *prefix)
     text_add(t, "    }\n");
 }
 
-/* The reduction as loops, the innermost's body written out for the tile. */
-static void print_loops(Text *t, const Leaf *leaf)
+/* The reduction as loops, the innermost's body written out for the tile; soon: what to draw
+ * into the cache meanwhile. */
+static void print_loops(Text *t, const Leaf *leaf, const char *soon)
 {
     text_add(t,
              "    for (int i0 = 0; i0 < g->n0; i0++) {\n%s"
@@ -307,8 +308,8 @@ static void print_loops(Text *t, const Leaf *leaf)
         text_add(t, "                const float *q = b + i0 * g->b0 + i1 * g->b1 + i2 * g->b2;\n");
     if (leaf_shares(leaf))
         text_add(t,
-                 "                for (int line = 0; line < g->ahead_lines; line++, ahead += 16)\n"
-                 "                    __builtin_prefetch(ahead);\n");
+                 "                for (int line = 0; line < g->ahead_lines; line++, %1$s += 16)\n"
+                 "                    __builtin_prefetch(%1$s);\n", soon);
     if (leaf_shares(leaf) && leaf->tile > 1)
         text_add(t, "                if (g->next_tile) {\n#pragma GCC unroll %1$d\n"
                     "                    for (int i = %1$d; i < %2$d; i++)\n"
@@ -387,7 +388,7 @@ static void print_sums(Text *t, const Leaf *leaf, const char *prefix, bool is_st
     if (leaf->window)
         print_window(t, leaf);
     else
-        print_loops(t, leaf);
+        print_loops(t, leaf, is_static ? "ahead" : "soon");
     if (leaf->across)
         each_sum(t, leaf, prefix, 4, "@_finish_total(y, s%1$d_%2$d, %1$d, %2$d, g);");
     else if (is_static)
@@ -406,7 +407,7 @@ void print_leaf_body(Text *out, const char *prefix, const Leaf *leaf, bool is_st
     if (leaf->kind != LEAF_FMA)
         text_add(t, "    (void)b;\n");
     if (!is_static)
-        text_add(t, "    for (;;) {\n");
+        text_add(t, "    for (;;) {\n%s", leaf_shares(leaf) ? "    const float *soon = ahead;\n" : "");
     if (leaf->matrix)
         print_transform_body(t, leaf, is_static);
     else

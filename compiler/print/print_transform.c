@@ -93,28 +93,101 @@ static void print_finish(Text *t, const Matrix *m)
         text_add(t, "        if (%d < g->n0)\n            @_finish(y, y%d, c, d, %d, j, 1, g);\n", i, i, i);
 }
 
+typedef struct Phase { const char *head, *statement; } Phase;
+
 /* The same in the host, where each question is asked once for all of them. */
-static void print_phases(Text *t, const Matrix *m)
+static void print_phases(Text *t, const Matrix *m, const Phase *phase, int phases)
 {
-    static const char *const phase[][2] = {
+    for (const Phase *end = phase + phases; phase < end; phase++) {
+        text_add(t, "        %s\n", phase->head);
+        for (int i = 0; i < m->rows; i++)
+            text_add(t, format(t->c, "            %s\n", phase->statement), i);
+        text_add(t, "        }\n");
+    }
+}
+
+static const Phase clamp[] = {
+    {"if (!g->gated && g->low > -3.4028235e+38f) {", "y%1$d = @_larger(y%1$d, @_all(g->low));"},
+    {"if (!g->gated && g->high < 3.4028235e+38f) {", "y%1$d = @_smaller(y%1$d, @_all(g->high));"},
+};
+
+static void print_any_finish(Text *t, const Matrix *m)
+{
+    static const Phase phase[] = {
         {"if (g->scale != 1.0f) {", "y%1$d *= g->scale;"},
         {"if (c && !g->gated) {", "y%1$d += @_addend(c + %1$d * g->ct + j * g->ck, g->c_vector);"},
         {"if (d) {", "y%1$d += @_addend(d + %1$d * g->dt + j * g->dk, g->d_vector);"},
         {"if (g->gated) {",
          "y%1$d = @_gate(y%1$d, @_addend(c + %1$d * g->ct + j * g->ck, g->c_vector), g);"},
-        {"if (!g->gated && g->low > -3.4028235e+38f) {", "y%1$d = @_larger(y%1$d, @_all(g->low));"},
-        {"if (!g->gated && g->high < 3.4028235e+38f) {", "y%1$d = @_smaller(y%1$d, @_all(g->high));"},
     };
-    for (size_t k = 0; k < sizeof phase / sizeof *phase; k++) {
-        text_add(t, "        %s\n", phase[k][0]);
-        for (int i = 0; i < m->rows; i++)
-            text_add(t, format(t->c, "            %s\n", phase[k][1]), i);
-        text_add(t, "        }\n");
-    }
+    print_phases(t, m, phase, sizeof phase / sizeof *phase);
+    print_phases(t, m, clamp, sizeof clamp / sizeof *clamp);
     for (int i = 0; i < m->rows; i++)
         text_add(t, "        if (%d < g->n0)\n"
                     "            @_store(y + %d * g->yt + j * g->yk, y%d, g->valid, g->spread, g->add);\n",
                  i, i, i);
+}
+
+/* Whole vectors of a whole grid, c the same for all of it: what convolutions end with. */
+static void print_plain_finish(Text *t, const Matrix *m)
+{
+    static const Phase phase[] = {
+        {"if (c) {", "y%1$d += shift;"},
+        {"if (d) {", "y%1$d += @_load(d + %1$d * g->dt + j * g->dk);"},
+    };
+    print_phases(t, m, phase, sizeof phase / sizeof *phase);
+    print_phases(t, m, clamp, sizeof clamp / sizeof *clamp);
+    for (int i = 0; i < m->rows; i++)
+        text_add(t, "        *(@_vec *)(y + %d * g->yt + j * g->yk) = y%d;\n", i, i);
+}
+
+/* Both passes of a grid, as pieces of text: the loads of a row of it and of a column of half
+ * the product, and the matrix's product with either. */
+typedef struct Passes { const Matrix *m; const char *load, *read, *product; } Passes;
+
+static void print_rows(Text *t, const Passes *passes, bool whole)
+{
+    const Matrix *m = passes->m;
+    text_add(t, whole ? "#pragma GCC unroll %1$d\n    for (int p = 0; p < %1$d; p++) {\n"
+                      : "    for (int p = 0; p < %1$d; p++) {\n"
+                        "        if (p < n1 || p >= n2) {\n"
+                        "            for (int j = 0; j < %2$d; j++)\n"
+                        "                half[p][j] = (@_vec){0};\n"
+                        "            continue;\n"
+                        "        }\n", m->columns, m->rows);
+    text_add(t, "        const float *const x = a + %s * g->at;\n%s%s", whole ? "p" : "(p - n1)", passes->load,
+             passes->product);
+    for (int j = 0; j < m->rows; j++)
+        text_add(t, "        half[p][%d] = y%d;\n", j, j);
+    text_add(t, "    }\n");
+}
+
+static void print_columns(Text *t, const Passes *passes, const char *count, void finish(Text *, const Matrix *))
+{
+    text_add(t, "    for (int j = 0; j < %s; j++) {\n%s%s", count, passes->read, passes->product);
+    finish(t, passes->m);
+    text_add(t, "    }\n");
+}
+
+/* The host's members meet any grid, but nearly all are whole. */
+static void print_host_passes(Text *t, const Passes *passes)
+{
+    const Matrix *m = passes->m;
+    text_add(t, "    if (n1 == 0 && n2 == %d) {\n", m->columns);
+    print_rows(t, passes, true);
+    text_add(t, "    } else {\n");
+    print_rows(t, passes, false);
+    text_add(t, "    }\n"
+                "    const int plain = g->valid == @_lanes && g->spread == 1 && !g->add && !g->gated &&\n"
+                "        g->scale == 1.0f && g->n0 == %1$d && g->n3 == %1$d && (!d || g->d_vector) &&\n"
+                "        (!c || (g->c_vector && !g->ct && !g->ck));\n"
+                "    if (plain) {\n"
+                "    const @_vec shift = c ? @_load(c) : (@_vec){0};\n"
+                "#pragma GCC unroll %1$d\n", m->rows);
+    print_columns(t, passes, format(t->c, "%d", m->rows), print_plain_finish);
+    text_add(t, "    } else {\n");
+    print_columns(t, passes, "g->n3", print_any_finish);
+    text_add(t, "    }\n");
 }
 
 void print_transform_body(Text *t, const Leaf *leaf, bool is_static)
@@ -126,20 +199,14 @@ void print_transform_body(Text *t, const Leaf *leaf, bool is_static)
         text_add(&load, "        const @_vec x%d = @_load(x + %d * g->ak);\n", p, p);
         text_add(&read, "        const @_vec x%d = half[%d][j];\n", p, p);
     }
-    text_add(t, "    @_vec half[%d][%d] __attribute__((aligned(64)));\n"
-                "    for (int p = 0; p < %d; p++) {\n"
-                "        if (p < n1 || p >= n2) {\n"
-                "            for (int j = 0; j < %d; j++)\n"
-                "                half[p][j] = (@_vec){0};\n"
-                "            continue;\n"
-                "        }\n"
-                "        const float *const x = a + (p - n1) * g->at;\n"
-                "%s%s", m->columns, m->rows, m->columns, m->rows, load.data, product.data);
-    for (int j = 0; j < m->rows; j++)
-        text_add(t, "        half[p][%d] = y%d;\n", j, j);
-    text_add(t, "    }\n    for (int j = 0; j < g->n3; j++) {\n%s%s", read.data, product.data);
-    (is_static ? print_finish : print_phases)(t, m);
-    text_add(t, "    }\n");
+    const Passes passes = {m, load.data, read.data, product.data};
+    text_add(t, "    @_vec half[%d][%d] __attribute__((aligned(64)));\n", m->columns, m->rows);
+    if (!is_static) {
+        print_host_passes(t, &passes);
+        return;
+    }
+    print_rows(t, &passes, false);
+    print_columns(t, &passes, "g->n3", print_finish);
 }
 
 /* -- element by element -- */
