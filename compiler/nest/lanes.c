@@ -14,6 +14,7 @@ typedef struct Choice {
     Nest *nest;
     int axis;                 /* the candidate */
     bool possible, in_term;
+    bool apart;               /* results may lie apart, and are stored one by one */
     int vectors;              /* operands along the axis */
     bool pack;                /* second round: lay parameters out for it */
 } Choice;
@@ -146,7 +147,8 @@ static bool try_axis(Choice *c, int axis)
     c->vectors = 0;
     int dim = moving_dim(store->node, store->index, axis, 1);
     bool beside = dim >= 0 && side_by_side(store->node, dim);
-    bool apart = reduces_elements(c->nest) || c->nest->matrix || store->node->storage->place == PLACE_GRAD;
+    bool apart = reduces_elements(c->nest) || c->nest->matrix || store->node->storage->place == PLACE_GRAD ||
+                 c->apart;
     if (dim < 0 || !(beside || apart))
         return false;
     c->in_term = true;
@@ -187,6 +189,28 @@ static bool try_rows(Choice *c)
         return false;
     c->axis = nest_split(c->nest, axis, lanes);
     return true;
+}
+
+/* The channels of a result that is the caller's: its rows could be vectors only if the operand's
+ * were, but weights can be packed for any axis. */
+static bool try_channels(Choice *c)
+{
+    Nest *nest = c->nest;
+    const Store *store = &nest->store;
+    if (store->node->storage->place != PLACE_OUTPUT || store->node->shape.rank < 2)
+        return false;
+    c->apart = true;
+    for (int i = 0; i < nest->axes; i++) {
+        const Axis *axis = &nest->axis[i];
+        if (axis->reduce || axis->lanes || axis->extent < 2 || !store->index[1].coef[i])
+            continue;
+        nest->valid = last_vector(axis->extent, c->f->target->lanes);
+        if (!try_axis(c, i))
+            return false;
+        c->axis = nest_split(nest, i, c->f->target->lanes);
+        return true;
+    }
+    return false;
 }
 
 /* -- sums over samples that lie side by side -- */
@@ -235,7 +259,7 @@ void lanes_choose(Function *f, Kernel *kernel, Nest *nest)
         nest->valid = padded ? f->target->lanes : last_vector(nest->axis[i].whole, f->target->lanes);
         found = try_axis(&c, i);
     }
-    if (!found && !try_rows(&c)) {
+    if (!found && !try_rows(&c) && !try_channels(&c)) {
         if (c.f->by_samples)
             try_across(&c);
         return;

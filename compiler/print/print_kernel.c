@@ -216,14 +216,15 @@ static void find_reading(Expr *load, void *user)
     r->found |= load->load.node->storage == r->storage;
 }
 
-/* Whether nest i reads what the one before it has stored. */
-static bool follows(const Kernel *k, int i)
+/* Whether nest i reads what one of nests from .. i - 1 has stored. */
+static bool follows(const Kernel *k, int from, int i)
 {
-    if (k->nest[i]->again)
-        return true;
-    Reading r = {.storage = i ? k->nest[i - 1]->store.node->storage : NULL};
-    if (i && r.storage != k->nest[i]->store.node->storage)
-        nest_loads(k->nest[i], find_reading, &r);
+    Reading r = {.found = k->nest[i]->again};
+    for (int j = from; j < i && !r.found; j++) {
+        r.storage = k->nest[j]->store.node->storage;
+        if (r.storage != k->nest[i]->store.node->storage)
+            nest_loads(k->nest[i], find_reading, &r);
+    }
     return r.found;
 }
 
@@ -232,7 +233,7 @@ static void print_nests(Printer *p)
 {
     const Kernel *k = p->kernel;
     bool open = false;
-    for (int i = 0; i < k->nests; i++) {
+    for (int i = 0, met = 0; i < k->nests; i++) {
         int band = nest_band_axis(k->nest[i]);
         if (open && band < 0) {
             p->depth--;
@@ -245,8 +246,10 @@ static void print_nests(Printer *p)
             p->depth++;
         }
         open = band >= 0;
-        if (kernel_shared(k) && follows(k, i))
+        if (kernel_shared(k) && follows(k, met, i)) {
             printer_line(p, "%s_meet(team);", p->prefix);
+            met = i;
+        }
         print_nest(p, k->nest[i]);
     }
     if (open) {

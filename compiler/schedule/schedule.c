@@ -8,6 +8,8 @@
 
 #include <string.h>
 
+enum { LEAST_JOINED = 1 << 8 };        /* vector or scalar operations that a team at hand divides */
+
 /* -- choosing -- */
 
 /* The rest of a reduction axis whose parts have a loop of their own. */
@@ -399,11 +401,13 @@ static Schedule prepare(Function *f, Nest *nest, const LeafShape *wanted)
     return s;
 }
 
-/* Who runs the loops.  What pack does is done once: it has no team. */
-static void finish(const Function *f, const Schedule *s)
+/* Who runs the loops.  What pack does is done once: it has no team.  After a nest that a team
+ * shares its threads are at hand, and meet anyway. */
+static void finish(const Function *f, const Kernel *kernel, int at, const Schedule *s)
 {
     Nest *nest = s->nest;
-    nest->shared = f->packs ? -1 : share_axis(s, f->share_least);
+    bool joined = at && kernel->nest[at - 1]->shared >= 0;
+    nest->shared = f->packs ? -1 : share_axis(s, f->share_least || !joined ? f->share_least : LEAST_JOINED);
     if (nest->shared >= 0)
         nest->schedule = format(f->c, "%s; threads share %s", nest->schedule, nest->axis[nest->shared].name);
 }
@@ -425,7 +429,7 @@ static void schedule_nest(Function *f, Kernel *kernel, int at, const LeafShape *
         nest->tile = s.tile;
         nest->vectors = s.vectors;
         nest->schedule = tile_describe(&s);
-        finish(f, &s);
+        finish(f, kernel, at, &s);
         return;
     }
     if (nest->lane >= 0 && !nest->matrix) {
@@ -443,7 +447,7 @@ static void schedule_nest(Function *f, Kernel *kernel, int at, const LeafShape *
     if (nest->matrix) {
         transform_build(&s, &tail);
         nest->schedule = transform_describe(&s);
-        finish(f, &s);
+        finish(f, kernel, at, &s);
         return;
     }
     if (f->target->lanes > 1 && !f->packs && sums_fit(&s)) {
@@ -457,7 +461,7 @@ static void schedule_nest(Function *f, Kernel *kernel, int at, const LeafShape *
         choose_unroll(&s);
         nest->schedule = describe(&s);
     }
-    finish(f, &s);
+    finish(f, kernel, at, &s);
     if (!f->packs)
         nest->strips = strips_build(&s);
 }
