@@ -230,6 +230,10 @@ enum {                        /* traits */
     OP_PLACED = 64            /* an element's value depends on its place, too */
 };
 
+/* What a convolution, or a gradient of one, multiplies: channels of either side and cells of the
+ * outputs that meet; gathers: its result is the filters' gradient. */
+typedef struct ConvWork { int samples, ins, outs, rows, columns; bool gathers; } ConvWork;
+
 struct Op {
     const char *name;         /* in IR dumps and comments */
     const char *doc;          /* one line */
@@ -257,8 +261,10 @@ struct Op {
      * if impossible. */
     Node *(*absorb_scale)(Graph *g, Node *n, Node *factor);
     Node *(*absorb_shift)(Graph *g, Node *n, Node *term);
-    /* The same by Winograd's F(tile x tile, 3x3); NULL: it is none of those. */
+    /* The same by Winograd's F(tile x tile, 3x3); NULL: it is none of those.  And what there is to
+     * do, so that the choice of a tile can be made. */
     Node *(*winograd)(Graph *g, Node *n, Node **in, int tile);
+    ConvWork (*work)(const Node *n);
 
     /* Lowering: one of the two. */
     Expr *(*element)(Lower *l, Node *n, const Affine *index);           /* value of one element */

@@ -34,14 +34,15 @@ static int64_t blocks(int channels, int lanes)
     return (channels + lanes - 1) / lanes;
 }
 
-/* Cycles of a sample, or of a call that transforms filters; tile WINOGRAD_OFF: directly. */
-static double cycles(const Node *n, int lanes, int tile, bool frozen)
+/* Cycles of a sample, or of a call that transforms filters or their gradients; tile WINOGRAD_OFF:
+ * directly. */
+static double cycles(const ConvWork *w, int lanes, int tile, bool frozen)
 {
     bool direct = tile == WINOGRAD_OFF;
-    int samples = frozen ? 1 : n->shape.dim[0];
+    int samples = frozen ? 1 : w->samples;
     int side = direct ? 3 : tile + 2;
-    int64_t ins = blocks(n->in[0]->shape.dim[1], lanes), outs = blocks(n->shape.dim[1], lanes);
-    int64_t rows = (n->shape.dim[2] + tile - 1) / tile, columns = (n->shape.dim[3] + tile - 1) / tile;
+    int64_t ins = blocks(w->ins, lanes), outs = blocks(w->outs, lanes);
+    int64_t rows = (w->rows + tile - 1) / tile, columns = (w->columns + tile - 1) / tile;
     double weights = (double)(side * side * ins * outs) * lanes;      /* vectors */
     double products = weights * (double)(rows * columns * samples) / multiply_adds;
     double tiles = (double)(side * side * (ins + outs) * rows * columns * samples);
@@ -50,23 +51,24 @@ static double cycles(const Node *n, int lanes, int tile, bool frozen)
            (direct ? 0 : tiles * transform_cycles + filters);
 }
 
-/* Vectors need channels in blocks, and a kernel of its own that stores the input that way.  Filters
- * that a call transforms have no room for the rest of a block. */
-static bool has_blocks(const Node *n, int lanes, bool frozen)
+/* Vectors need channels in blocks, and kernels of their own that store what is read that way.
+ * Filters that a call transforms have no room for the rest of a block. */
+static bool has_blocks(const Node *n, const ConvWork *w, int lanes, bool frozen)
 {
-    int ins = n->in[0]->shape.dim[1], outs = n->shape.dim[1];
-    bool own = !(n->in[0]->op->traits & (OP_LEAF | OP_ALIAS));
-    return lanes > 1 && own && n->shape.rank == 4 && ins * 10 >= lanes * 8 &&
-           outs * 10 >= lanes * 8 && (frozen || ins % lanes == 0);
+    bool own = !(n->in[0]->op->traits & (OP_LEAF | OP_ALIAS)) &&
+               !(w->gathers && n->in[1]->op->traits & (OP_LEAF | OP_ALIAS));
+    return lanes > 1 && own && w->ins * 10 >= lanes * 8 && w->outs * 10 >= lanes * 8 &&
+           (frozen || (w->ins % lanes == 0 && (!w->gathers || w->outs % lanes == 0)));
 }
 
 static int choose(const Choice *c, const Node *n)
 {
     int lanes = c->target->lanes, best = WINOGRAD_OFF;
-    if (c->tile != WINOGRAD_AUTO)
-        return c->tile;
-    for (int tile = 2; tile <= 4 && has_blocks(n, lanes, c->frozen); tile += 2)
-        if (cycles(n, lanes, tile, c->frozen) < cycles(n, lanes, best, c->frozen))
+    if (c->tile != WINOGRAD_AUTO || n->shape.rank != 4)
+        return c->tile == WINOGRAD_AUTO ? WINOGRAD_OFF : c->tile;
+    const ConvWork w = n->op->work(n);
+    for (int tile = 2; tile <= 4 && has_blocks(n, &w, lanes, c->frozen); tile += 2)
+        if (cycles(&w, lanes, tile, c->frozen) < cycles(&w, lanes, best, c->frozen))
             best = tile;
     return best;
 }

@@ -15,7 +15,7 @@
 enum { TAPS = 3 };
 
 static const double points[] = {0, 1, -1, 2, -2, 0.5, -0.5};
-static const char *const side_names[] = {"input", "filter", "output"};
+static const char *const side_names[] = {"input", "filter", "output", "error", "filter_grad"};
 
 static double power(double x, int n)
 {
@@ -45,11 +45,21 @@ static double distance(int point, int count)
     return product;
 }
 
-const Matrix *winograd_matrix(Context *c, int tile, WinogradSide side)
+static Matrix *transposed(Matrix *m)
+{
+    Matrix old = *m;
+    m->rows = old.columns;
+    m->columns = old.rows;
+    for (int i = 0; i < m->rows; i++)
+        for (int j = 0; j < m->columns; j++)
+            m->entry[i][j] = old.entry[j][i];
+    return m;
+}
+
+static Matrix *matrix_of(Context *c, int tile, WinogradSide side)
 {
     int n = tile + TAPS - 1, finite = n - 1;
     Matrix *m = NEW(c, Matrix);
-    m->name = format(c, "f%d_%s", tile, side_names[side]);
     m->rows = side == WINOGRAD_OUTPUT ? tile : n;
     m->columns = side == WINOGRAD_FILTER ? TAPS : n;
     for (int k = 0; k < n; k++) {
@@ -65,5 +75,14 @@ const Matrix *winograd_matrix(Context *c, int tile, WinogradSide side)
                 m->entry[j][k] = last ? j == tile - 1 : power(points[k], j);
         }
     }
+    return m;
+}
+
+const Matrix *winograd_matrix(Context *c, int tile, WinogradSide side)
+{
+    Matrix *m = side == WINOGRAD_ERROR ? transposed(matrix_of(c, tile, WINOGRAD_OUTPUT))
+              : side == WINOGRAD_FILTER_GRAD ? transposed(matrix_of(c, tile, WINOGRAD_FILTER))
+              : matrix_of(c, tile, side);
+    m->name = format(c, "f%d_%s", tile, side_names[side]);
     return m;
 }

@@ -143,8 +143,10 @@ struct Matrix {
     double entry[MATRIX_MOST][MATRIX_MOST];
 };
 
-typedef enum WinogradSide { WINOGRAD_INPUT, WINOGRAD_FILTER, WINOGRAD_OUTPUT } WinogradSide;
-/* B, G or A of F(tile, 3); tile at most 6. */
+typedef enum WinogradSide {
+    WINOGRAD_INPUT, WINOGRAD_FILTER, WINOGRAD_OUTPUT, WINOGRAD_ERROR, WINOGRAD_FILTER_GRAD, WINOGRAD_SIDES
+} WinogradSide;
+/* B, G or A of F(tile, 3), or A or G transposed; tile at most 6. */
 const Matrix *winograd_matrix(Context *c, int tile, WinogradSide side);
 
 /* ------------------------------------------------------------------- storage.c

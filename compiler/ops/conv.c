@@ -294,13 +294,18 @@ static Node *conv_absorb_scale(Graph *g, Node *n, Node *factor)
 }
 
 /* Filters of 3x3 taps that meet neighbouring cells, window by window. */
-static bool winograd_fits(const ConvAttrs *a, const Node *filters)
+static bool winograd_window(const ConvAttrs *a)
 {
     const Window *w = &a->window;
-    bool fits = w->spatial == 2 && a->groups == 1 && params_only(filters);
+    bool fits = w->spatial == 2 && a->groups == 1;
     for (int d = 0; d < 2 && fits; d++)
         fits = w->kernel[d] == 3 && w->stride[d] == 1 && w->dilation[d] == 1;
     return fits;
+}
+
+static bool winograd_fits(const ConvAttrs *a, const Node *filters)
+{
+    return winograd_window(a) && params_only(filters);
 }
 
 static Node *conv_winograd(Graph *g, Node *n, Node **in, int tile)
@@ -325,6 +330,29 @@ static Node *conv_input_grad_winograd(Graph *g, Node *n, Node **in, int tile)
     if (!fits)
         return NULL;
     return winograd_conv(g, in[0], exchanged(g, reverse(g, in[1], 3u << 2)), tile, begin, end);
+}
+
+/* Both correlate x with dy. */
+static Node *conv_weight_grad_winograd(Graph *g, Node *n, Node **in, int tile)
+{
+    const ConvAttrs *a = n->attrs;
+    return winograd_window(a) ? winograd_weight_grad(g, in[0], in[1], tile, a->window.begin) : NULL;
+}
+
+static ConvWork work_of(const Node *y, const Node *x, bool gathers)
+{
+    return (ConvWork){x->shape.dim[0], x->shape.dim[1], y->shape.dim[1], y->shape.dim[2], y->shape.dim[3], gathers};
+}
+
+/* Of conv and, what is computed in y's place being dx, of conv_input_grad. */
+static ConvWork conv_work(const Node *n)
+{
+    return work_of(n, n->in[0], false);
+}
+
+static ConvWork conv_weight_grad_work(const Node *n)
+{
+    return work_of(n->in[0], n->in[1], true);
 }
 
 /* -- for people -- */
@@ -390,7 +418,7 @@ const Op op_conv = {
     .attrs_size = sizeof(ConvAttrs),
     .method = {{"conv1d", 1}, {"conv2d", 2}, {"conv3d", 3}}, .kind = "conv", .args = conv_args, .operands = 1,
     .build = conv_build, .infer = conv_infer, .eval = conv_eval, .gradient = conv_gradient,
-    .absorb_scale = conv_absorb_scale, .winograd = conv_winograd, .lower = conv_lower,
+    .absorb_scale = conv_absorb_scale, .winograd = conv_winograd, .work = conv_work, .lower = conv_lower,
     .macs = conv_macs, .window = conv_window, .print_attrs = conv_print, .samples = conv_samples,
 };
 
@@ -398,12 +426,13 @@ const Op op_conv_input_grad = {
     .name = "conv_input_grad", .doc = "gradient of conv for its input: the error through the rotated filters",
     .attrs_size = sizeof(ConvAttrs),
     .infer = conv_input_grad_infer, .eval = conv_input_grad_eval, .winograd = conv_input_grad_winograd,
-    .lower = conv_input_grad_lower, .macs = conv_input_grad_macs, .print_attrs = conv_print,
+    .work = conv_work, .lower = conv_input_grad_lower, .macs = conv_input_grad_macs, .print_attrs = conv_print,
 };
 
 const Op op_conv_weight_grad = {
     .name = "conv_weight_grad", .doc = "gradient of conv for its filters: input and error correlated",
     .attrs_size = sizeof(ConvAttrs),
-    .infer = conv_weight_grad_infer, .eval = conv_weight_grad_eval, .lower = conv_weight_grad_lower,
+    .infer = conv_weight_grad_infer, .eval = conv_weight_grad_eval,
+    .winograd = conv_weight_grad_winograd, .work = conv_weight_grad_work, .lower = conv_weight_grad_lower,
     .macs = conv_weight_grad_macs, .print_attrs = conv_print,
 };

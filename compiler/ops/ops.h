@@ -8,7 +8,8 @@
 /* The rows, by family.  Those with a method are listed once more in ops.c: the table. */
 extern const Op op_conv, op_conv_input_grad, op_conv_weight_grad;                  /* conv.c */
 extern const Op op_winograd_filter, op_winograd_input, op_winograd_product,
-    op_winograd_conv;                                                              /* winograd.c */
+    op_winograd_conv,                                                              /* winograd.c */
+    op_winograd_error, op_winograd_filter_product, op_winograd_filter_grad;        /* winograd_grad.c */
 extern const Op op_maxpool, op_maxpool_index, op_maxpool_grad, op_sumpool,
     op_sumpool_grad, op_pool_scale, op_avgpool, op_global_avgpool;                 /* pool.c, pool_scale.c */
 extern const Op op_linear, op_matmul;                                              /* dense.c */
@@ -91,6 +92,8 @@ Node *matmul(Graph *g, Node *a, Node *b, bool transpose_a, bool transpose_b);
 
 /* winograd.c: x (N, C, H, W) with w (O, C, 3, 3), stride 1, zeros before and after, by F(tile) */
 Node *winograd_conv(Graph *g, Node *x, Node *w, int tile, const int *begin, const int *end);
+/* winograd_grad.c: the gradient for w from dy (N, O, ...) and x, before which are so many zeros */
+Node *winograd_weight_grad(Graph *g, Node *dy, Node *x, int tile, const int *begin);
 
 /* pool_scale.c: sums of windows over an input of these spatial sizes -> their means */
 Node *window_mean(Graph *g, Node *sum, const Window *w, const int *input, bool count_pad);

@@ -10,24 +10,14 @@
  * A tile's position (p, q) is the outermost dim, a matrix product each over channels and tiles:
  *
  *     u (n*n, O, C)    v (n*n, C, N, tile rows, tile columns)    z (n*n, O, N, tile rows, tile columns) */
-#include "ops.h"
+#include "winograd.h"
 
-typedef struct WinogradAttrs {
-    int tile;
-    int begin[2];             /* zeros before x */
-    int output[2];            /* spatial sizes of y */
-    int band, band_dim;       /* of v and z so many samples (2) or rows of tiles (3) exist at a time */
-} WinogradAttrs;
-
-enum { TAPS = 3 };
-
-/* Rows and columns of a tile's inputs, and of its positions. */
-static int grid(const WinogradAttrs *a)
+int winograd_grid(const WinogradAttrs *a)
 {
     return a->tile + TAPS - 1;
 }
 
-static int tiles(const WinogradAttrs *a, int d)
+int winograd_tiles(const WinogradAttrs *a, int d)
 {
     return (a->output[d] + a->tile - 1) / a->tile;
 }
@@ -39,7 +29,7 @@ static void winograd_filter_infer(Graph *g, Node *n)
 {
     (void)g;
     const Shape *w = &n->in[0]->shape;
-    int positions = grid(n->attrs) * grid(n->attrs);
+    int positions = winograd_grid(n->attrs) * winograd_grid(n->attrs);
     n->shape = shape_of(3, (int[]){positions, w->dim[0], w->dim[1]});
 }
 
@@ -49,7 +39,7 @@ static void winograd_input_infer(Graph *g, Node *n)
     (void)g;
     const WinogradAttrs *a = n->attrs;
     const Shape *x = &n->in[0]->shape;
-    n->shape = shape_of(5, (int[]){grid(a) * grid(a), x->dim[1], x->dim[0], tiles(a, 0), tiles(a, 1)});
+    n->shape = shape_of(5, (int[]){winograd_grid(a) * winograd_grid(a), x->dim[1], x->dim[0], winograd_tiles(a, 0), winograd_tiles(a, 1)});
     n->batched = false;                          /* not in front */
 }
 
@@ -74,9 +64,7 @@ static void winograd_conv_infer(Graph *g, Node *n)
 /* -- evaluation -- */
 
 /* to[i][j] = sum over p, q of m[i][p] m[j][q] from[p][q] */
-typedef struct Grid { double at[MATRIX_MOST][MATRIX_MOST]; } Grid;
-
-static Grid transformed(const Matrix *m, const Grid *from)
+Grid winograd_transformed(const Matrix *m, const Grid *from)
 {
     Grid to = {0};
     for (int i = 0; i < m->rows; i++)
@@ -93,23 +81,20 @@ static void winograd_filter_eval(Context *c, const Node *n, const Bindings *b, c
     (void)b;
     const WinogradAttrs *a = n->attrs;
     const Matrix *m = winograd_matrix(c, a->tile, WINOGRAD_FILTER);
-    int filters = n->shape.dim[1] * n->shape.dim[2], size = grid(a);
+    int filters = n->shape.dim[1] * n->shape.dim[2], size = winograd_grid(a);
     for (int f = 0; f < filters; f++) {
         Grid w = {0};
         for (int k = 0; k < TAPS * TAPS; k++)
             w.at[k / TAPS][k % TAPS] = in[0]->data[f * TAPS * TAPS + k];
-        Grid u = transformed(m, &w);
+        Grid u = winograd_transformed(m, &w);
         for (int k = 0; k < size * size; k++)
             out->data[k * filters + f] = u.at[k / size][k % size];
     }
 }
 
-/* Where tile number t of a channel is: its sample, its first output row and column. */
-typedef struct Tile { int sample, row, column; } Tile;
-
-static Tile tile_at(const WinogradAttrs *a, int t)
+Tile winograd_tile(const WinogradAttrs *a, int t)
 {
-    int columns = tiles(a, 1), plane = tiles(a, 0) * columns;
+    int columns = winograd_tiles(a, 1), plane = winograd_tiles(a, 0) * columns;
     return (Tile){t / plane, t % plane / columns * a->tile, t % columns * a->tile};
 }
 
@@ -120,10 +105,10 @@ static void winograd_input_eval(Context *c, const Node *n, const Bindings *b, co
     const WinogradAttrs *a = n->attrs;
     const Matrix *m = winograd_matrix(c, a->tile, WINOGRAD_INPUT);
     const Shape *x = &in[0]->shape;
-    int channels = x->dim[1], height = x->dim[2], width = x->dim[3], size = grid(a);
-    int per_channel = x->dim[0] * tiles(a, 0) * tiles(a, 1);
+    int channels = x->dim[1], height = x->dim[2], width = x->dim[3], size = winograd_grid(a);
+    int per_channel = x->dim[0] * winograd_tiles(a, 0) * winograd_tiles(a, 1);
     for (int k = 0; k < channels * per_channel; k++) {
-        Tile t = tile_at(a, k % per_channel);
+        Tile t = winograd_tile(a, k % per_channel);
         const double *plane = in[0]->data + (t.sample * channels + k / per_channel) * height * width;
         Grid g = {0};
         for (int p = 0; p < size * size; p++) {
@@ -131,7 +116,7 @@ static void winograd_input_eval(Context *c, const Node *n, const Bindings *b, co
             if (row >= 0 && row < height && column >= 0 && column < width)
                 g.at[p / size][p % size] = plane[row * width + column];
         }
-        g = transformed(m, &g);
+        g = winograd_transformed(m, &g);
         for (int p = 0; p < size * size; p++)
             out->data[p * channels * per_channel + k] = g.at[p / size][p % size];
     }
@@ -161,15 +146,15 @@ static void winograd_conv_eval(Context *c, const Node *n, const Bindings *b, con
     (void)b;
     const WinogradAttrs *a = n->attrs;
     const Matrix *m = winograd_matrix(c, a->tile, WINOGRAD_OUTPUT);
-    int channels = n->shape.dim[1], height = n->shape.dim[2], width = n->shape.dim[3], size = grid(a);
-    int per_channel = n->shape.dim[0] * tiles(a, 0) * tiles(a, 1);
+    int channels = n->shape.dim[1], height = n->shape.dim[2], width = n->shape.dim[3], size = winograd_grid(a);
+    int per_channel = n->shape.dim[0] * winograd_tiles(a, 0) * winograd_tiles(a, 1);
     for (int k = 0; k < channels * per_channel; k++) {
-        Tile t = tile_at(a, k % per_channel);
+        Tile t = winograd_tile(a, k % per_channel);
         double *plane = out->data + (t.sample * channels + k / per_channel) * height * width;
         Grid g = {0};
         for (int p = 0; p < size * size; p++)
             g.at[p / size][p % size] = in[0]->data[p * channels * per_channel + k];
-        g = transformed(m, &g);
+        g = winograd_transformed(m, &g);
         for (int i = 0; i < a->tile && t.row + i < height; i++)
             for (int j = 0; j < a->tile && t.column + j < width; j++)
                 plane[(t.row + i) * width + t.column + j] = g.at[i][j];
@@ -178,17 +163,16 @@ static void winograd_conv_eval(Context *c, const Node *n, const Bindings *b, con
 
 /* -- lowering: one kernel for input, product and output -- */
 
-static int tile_band(const Node *n, int *dim)
+int winograd_band(const Node *n, int *dim)
 {
     const WinogradAttrs *a = n->attrs;
     *dim = a->band_dim;
     return a->band;
 }
 
-/* Row i and column j of a tile's grid as one position. */
-static Affine position(const Node *n, const Affine *at)
+Affine winograd_position(const Node *n, const Affine *at)
 {
-    return affine_sum(affine_times(at[0], grid(n->attrs)), at[1]);
+    return affine_sum(affine_times(at[0], winograd_grid(n->attrs)), at[1]);
 }
 
 static void winograd_filter_lower(Lower *l, Node *n)
@@ -201,21 +185,15 @@ static void winograd_filter_lower(Lower *l, Node *n)
     Affine in = nest_axis(nest, "ic", n->shape.dim[2], false);
     nest_matrix(nest, m, (int[]){m->rows, m->rows}, row, column);
     Expr *term = element(l, n->in[0], (Affine[]){out, in, column[0], column[1]});
-    nest_close(l, n, nest, REDUCE_SUM, term, NULL, (Affine[]){position(n, row), out, in});
+    nest_close(l, n, nest, REDUCE_SUM, term, NULL, (Affine[]){winograd_position(n, row), out, in});
 }
 
-/* Tiles that nests work on, as samples, rows and columns: so many of each from the first; along
- * the band's dim that is the first of `bands` bands. */
-enum { SAMPLES, ROWS, COLUMNS, TILE_DIMS, FIRST_DIM = 2 };
-typedef struct Part { int bands, first[TILE_DIMS], count[TILE_DIMS]; } Part;
-
-/* Axes of the part's samples, rows and columns of tiles. */
-static void tile_axes(Nest *nest, const Node *n, const Part *part, Affine *tile)
+void winograd_tile_axes(Nest *nest, const Node *n, const TilePart *part, bool reduce, Affine *tile)
 {
     static const char *const names[] = {"n", "th", "tw"};
     const WinogradAttrs *a = n->attrs;
     for (int d = 0; d < TILE_DIMS; d++) {
-        tile[d] = nest_axis(nest, names[d], part->count[d], false);
+        tile[d] = nest_axis(nest, names[d], part->count[d], reduce);
         tile[d].constant = part->first[d];
     }
     Affine *banded = &tile[a->band_dim - FIRST_DIM];
@@ -223,38 +201,37 @@ static void tile_axes(Nest *nest, const Node *n, const Part *part, Affine *tile)
         *banded = affine_sum(*banded, affine_times(nest_band(nest, part->bands), a->band));
 }
 
-/* Row or column `at` of the tiles as one of the tensor. */
-static void tile_cells(const Node *n, const Affine *tile, const Affine *at, Affine *cell)
+void winograd_cells(const Node *n, const Affine *tile, const Affine *at, Affine *cell)
 {
     const WinogradAttrs *a = n->attrs;
     for (int d = 0; d < 2; d++)
         cell[d] = affine_sum(affine_times(tile[ROWS + d], a->tile), at[d]);
 }
 
-static void input_nest(Lower *l, Node *n, const Part *part)
+void winograd_input_nest(Lower *l, Node *n, const TilePart *part)
 {
     const WinogradAttrs *a = n->attrs;
     const Matrix *m = winograd_matrix(lower_context(l), a->tile, WINOGRAD_INPUT);
     Nest *nest = nest_open(l);
     Affine row[2], column[2], tile[TILE_DIMS], cell[2];
     Affine channel = nest_axis(nest, "c", n->shape.dim[1], false);
-    tile_axes(nest, n, part, tile);
+    winograd_tile_axes(nest, n, part, false, tile);
     nest_matrix(nest, m, (int[]){m->rows, m->rows}, row, column);
-    tile_cells(n, tile, column, cell);
+    winograd_cells(n, tile, column, cell);
     for (int d = 0; d < 2; d++)
         cell[d].constant -= a->begin[d];
     Expr *term = element_bordered(l, n->in[0], (Affine[]){tile[SAMPLES], channel, cell[0], cell[1]});
     nest_close_part(l, n, nest, REDUCE_SUM, term,
-                    (Affine[]){position(n, row), channel, tile[SAMPLES], tile[ROWS], tile[COLUMNS]});
+                    (Affine[]){winograd_position(n, row), channel, tile[SAMPLES], tile[ROWS], tile[COLUMNS]});
 }
 
-static void product_nest(Lower *l, Node *n, const Part *part)
+static void product_nest(Lower *l, Node *n, const TilePart *part)
 {
     Nest *nest = nest_open(l);
     Affine tile[TILE_DIMS];
     Affine p = nest_axis(nest, "p", n->shape.dim[0], false);
     Affine out = nest_axis(nest, "oc", n->shape.dim[1], false);
-    tile_axes(nest, n, part, tile);
+    winograd_tile_axes(nest, n, part, false, tile);
     Affine in = nest_axis(nest, "ic", n->in[0]->shape.dim[1], true);
     Expr *v = element(l, n->in[0], (Affine[]){p, in, tile[SAMPLES], tile[ROWS], tile[COLUMNS]});
     Expr *u = element(l, n->in[1], (Affine[]){p, out, in});
@@ -263,26 +240,26 @@ static void product_nest(Lower *l, Node *n, const Part *part)
 }
 
 /* Tiles of which size[0] rows and size[1] columns of outputs exist. */
-static void output_nest(Lower *l, Node *n, const Part *part, const int *size)
+static void output_nest(Lower *l, Node *n, const TilePart *part, const int *size)
 {
     const WinogradAttrs *a = n->attrs;
     Nest *nest = nest_open(l);
     Affine row[2], column[2], tile[TILE_DIMS], cell[2];
     Affine channel = nest_axis(nest, "c", n->shape.dim[1], false);
-    tile_axes(nest, n, part, tile);
+    winograd_tile_axes(nest, n, part, false, tile);
     nest_matrix(nest, winograd_matrix(lower_context(l), a->tile, WINOGRAD_OUTPUT), size, row, column);
-    tile_cells(n, tile, row, cell);
-    Expr *term = element(l, n->in[0], (Affine[]){position(n, column), channel, tile[SAMPLES], tile[ROWS],
+    winograd_cells(n, tile, row, cell);
+    Expr *term = element(l, n->in[0], (Affine[]){winograd_position(n, column), channel, tile[SAMPLES], tile[ROWS],
                                                  tile[COLUMNS]});
     nest_close(l, n, nest, REDUCE_SUM, term, NULL, (Affine[]){tile[SAMPLES], channel, cell[0], cell[1]});
 }
 
 /* Whole tiles, and those that the last row and the last column cut off. */
-static void output_nests(Lower *l, Node *n, const Part *part)
+static void output_nests(Lower *l, Node *n, const TilePart *part)
 {
     const WinogradAttrs *a = n->attrs;
     for (int k = 0; k < 4; k++) {
-        Part piece = *part;
+        TilePart piece = *part;
         int size[2];
         for (int d = 0; d < 2; d++) {
             int t = ROWS + d, whole = a->output[d] / a->tile - part->first[t], cut = k >> d & 1;
@@ -296,28 +273,32 @@ static void output_nests(Lower *l, Node *n, const Part *part)
     }
 }
 
-static void band_nests(Lower *l, Node *n, const Part *part)
+static void band_nests(Lower *l, Node *n, const TilePart *part)
 {
-    input_nest(l, n->in[0]->in[0], part);
+    winograd_input_nest(l, n->in[0]->in[0], part);
     product_nest(l, n->in[0], part);
     output_nests(l, n, part);
 }
 
-/* Bands of whole tiles, then what is left. */
-static void winograd_conv_lower(Lower *l, Node *n)
+void winograd_in_bands(Lower *l, Node *n, int samples, void nests(Lower *l, Node *n, const TilePart *part))
 {
     const WinogradAttrs *a = n->attrs;
-    int d = a->band_dim - FIRST_DIM, samples = n->shape.dim[0];
+    int d = a->band_dim - FIRST_DIM;
     int bands = (d == SAMPLES ? samples : a->output[0] / a->tile) / a->band;
-    Part part = {.bands = bands, .count = {samples, tiles(a, 0), tiles(a, 1)}}, rest = part;
+    TilePart part = {.bands = bands, .count = {samples, winograd_tiles(a, 0), winograd_tiles(a, 1)}}, rest = part;
     part.count[d] = a->band;
     rest.bands = 1;
     rest.first[d] = bands * a->band;
     rest.count[d] -= rest.first[d];
     if (bands)
-        band_nests(l, n, &part);
+        nests(l, n, &part);
     if (rest.count[d])
-        band_nests(l, n, &rest);
+        nests(l, n, &rest);
+}
+
+static void winograd_conv_lower(Lower *l, Node *n)
+{
+    winograd_in_bands(l, n, n->shape.dim[0], band_nests);
 }
 
 /* -- for people -- */
@@ -328,13 +309,13 @@ static int64_t winograd_conv_macs(const Node *n)
     return (int64_t)shape_count(&z->shape) * z->in[0]->shape.dim[1];
 }
 
-static const char *winograd_algorithm(Context *c, const Node *n)
+const char *winograd_algorithm(Context *c, const Node *n)
 {
     const WinogradAttrs *a = n->attrs;
     return format(c, "Winograd F(%dx%d, 3x3)", a->tile, a->tile);
 }
 
-static void winograd_print(const Node *n, Text *t)
+void winograd_print(const Node *n, Text *t)
 {
     const WinogradAttrs *a = n->attrs;
     text_add(t, " tile %dx%d", a->tile, a->tile);
@@ -350,13 +331,13 @@ const Op op_winograd_filter = {
 const Op op_winograd_input = {
     .name = "winograd_input", .doc = "tiles of an input as Winograd's algorithm multiplies them",
     .attrs_size = sizeof(WinogradAttrs), .infer = winograd_input_infer, .eval = winograd_input_eval,
-    .band = tile_band, .print_attrs = winograd_print,
+    .band = winograd_band, .print_attrs = winograd_print,
 };
 
 const Op op_winograd_product = {
     .name = "winograd_product", .doc = "for each position in a tile, inputs times filters over channels",
     .attrs_size = sizeof(WinogradAttrs), .infer = winograd_product_infer, .eval = winograd_product_eval,
-    .band = tile_band, .print_attrs = winograd_print,
+    .band = winograd_band, .print_attrs = winograd_print,
 };
 
 const Op op_winograd_conv = {
@@ -366,36 +347,39 @@ const Op op_winograd_conv = {
     .print_attrs = winograd_print,
 };
 
-/* What is computed at a time, samples or rows of tiles of all samples, whichever has fewer tiles:
- * v and z of a band stay in the second cache, but u streams by once a band, and must not become
- * most of the traffic; nor must products have too few tiles. */
-static void choose_band(WinogradAttrs *a, const Node *x, const Node *w)
+/* The band: samples or rows of tiles of all samples, whichever has fewer tiles. */
+WinogradAttrs winograd_attrs(int tile, const int *begin, const Shape *x, const Shape *y)
 {
     enum { BAND_BYTES = 1 << 19, BAND_TILES = 28 };
-    int64_t positions = grid(a) * grid(a), channels = x->shape.dim[1] + w->shape.dim[0];
-    int64_t tile = 4 * positions * channels, samples = x->shape.dim[0];
-    int64_t filters = 4 * positions * w->shape.dim[0] * w->shape.dim[1];
+    WinogradAttrs a = {.tile = tile};
+    for (int d = 0; d < 2; d++) {
+        a.begin[d] = begin[d];
+        a.output[d] = y->dim[2 + d];
+    }
+    int64_t positions = winograd_grid(&a) * winograd_grid(&a), channels = x->dim[1] + y->dim[1];
+    int64_t tile_bytes = 4 * positions * channels, samples = x->dim[0];
+    int64_t filters = 4 * positions * x->dim[1] * y->dim[1];
     int64_t bytes = filters / 2 > BAND_BYTES ? filters / 2 : BAND_BYTES;
-    int64_t wanted = bytes / tile > BAND_TILES ? bytes / tile : BAND_TILES;
-    bool by_samples = tiles(a, 0) < samples;
-    int64_t all = by_samples ? samples : tiles(a, 0);
-    int64_t each = (by_samples ? tiles(a, 0) : samples) * tiles(a, 1);
+    int64_t wanted = bytes / tile_bytes > BAND_TILES ? bytes / tile_bytes : BAND_TILES;
+    bool by_samples = winograd_tiles(&a, 0) < samples;
+    int64_t all = by_samples ? samples : winograd_tiles(&a, 0);
+    int64_t each = (by_samples ? winograd_tiles(&a, 0) : samples) * winograd_tiles(&a, 1);
     int64_t most = (wanted + each / 2) / each, bands;
     if (most < 1)
         most = 1;
     bands = (all + most - 1) / most;             /* of equal size, as far as that goes */
-    a->band = (int)((all + bands - 1) / bands);
-    a->band_dim = FIRST_DIM + (by_samples ? SAMPLES : ROWS);
+    a.band = (int)((all + bands - 1) / bands);
+    a.band_dim = FIRST_DIM + (by_samples ? SAMPLES : ROWS);
+    return a;
 }
 
 Node *winograd_conv(Graph *g, Node *x, Node *w, int tile, const int *begin, const int *end)
 {
-    WinogradAttrs a = {.tile = tile};
-    for (int d = 0; d < 2; d++) {
-        a.begin[d] = begin[d];
-        a.output[d] = x->shape.dim[2 + d] + begin[d] + end[d] - TAPS + 1;
-    }
-    choose_band(&a, x, w);
+    Shape y = x->shape;
+    y.dim[1] = w->shape.dim[0];
+    for (int d = 0; d < 2; d++)
+        y.dim[2 + d] += begin[d] + end[d] - TAPS + 1;
+    WinogradAttrs a = winograd_attrs(tile, begin, &x->shape, &y);
     Node *u = node_new(g, &op_winograd_filter, 1, &w, &a);
     Node *v = node_new(g, &op_winograd_input, 1, &x, &a);
     Node *z = node_new(g, &op_winograd_product, 2, (Node *[]){v, u}, &a);

@@ -82,11 +82,10 @@ static void print_windows(Text *t, Text *table, const char *prefix, const Target
 
 static void print_transforms(Text *t, Text *table, const char *prefix, const Target *target)
 {
-    static const WinogradSide sides[] = {WINOGRAD_INPUT, WINOGRAD_FILTER, WINOGRAD_OUTPUT};
     for (int tile = 2; tile <= 6; tile += 2)
-        for (int k = 0; k < 3; k++) {
+        for (int side = 0; side < WINOGRAD_SIDES; side++) {
             Leaf l = {.kind = LEAF_TRANSFORM, .lanes = target->lanes,
-                      .matrix = winograd_matrix(t->c, tile, sides[k])};
+                      .matrix = winograd_matrix(t->c, tile, side)};
             print_member(t, table, prefix, &l);
         }
 }

@@ -216,46 +216,75 @@ static void find_reading(Expr *load, void *user)
     r->found |= load->load.node->storage == r->storage;
 }
 
-/* Whether nest i reads what one of nests from .. i - 1 has stored. */
+static bool reads_result(const Kernel *k, int reader, int writer)
+{
+    Reading r = {.storage = k->nest[writer]->store.node->storage};
+    if (r.storage != k->nest[reader]->store.node->storage)
+        nest_loads(k->nest[reader], find_reading, &r);
+    return r.found;
+}
+
+/* Whether nest i reads what one of nests from .. i - 1 has stored, or stores what one of them reads. */
 static bool follows(const Kernel *k, int from, int i)
 {
-    Reading r = {.found = k->nest[i]->again};
-    for (int j = from; j < i && !r.found; j++) {
-        r.storage = k->nest[j]->store.node->storage;
-        if (r.storage != k->nest[i]->store.node->storage)
-            nest_loads(k->nest[i], find_reading, &r);
-    }
-    return r.found;
+    bool found = k->nest[i]->again;
+    for (int j = from; j < i; j++)
+        found |= reads_result(k, i, j) || reads_result(k, j, i);
+    return found;
+}
+
+/* Nests within a loop over bands; where threads meet first and last in it, -1: nowhere. */
+typedef struct Band { int first, met_first, met_last; } Band;
+
+/* Whether one of the next band's nests may overwrite what nests of this one still read: no
+ * meeting is between them. */
+static bool overtakes(const Kernel *k, const Band *b, int end)
+{
+    bool found = false;
+    for (int i = b->met_last; i < end && b->met_last >= 0; i++)
+        for (int j = b->first; j < b->met_first; j++)
+            found |= reads_result(k, i, j);
+    return found;
+}
+
+static void close_band(Printer *p, const Band *b, int end)
+{
+    if (kernel_shared(p->kernel) && overtakes(p->kernel, b, end))
+        printer_line(p, "%s_meet(team);", p->prefix);
+    p->depth--;
+    printer_line(p, "}");
+}
+
+static void open_band(Printer *p, const Axis *axis)
+{
+    printer_line(p, "for (int %s = 0; %s < %d; %s++) {", axis->name, axis->name, axis->extent, axis->name);
+    p->depth++;
 }
 
 /* Bands are a loop around their nests.  What one thread has stored another may read. */
 static void print_nests(Printer *p)
 {
     const Kernel *k = p->kernel;
-    bool open = false;
+    Band b = {.first = -1};
     for (int i = 0, met = 0; i < k->nests; i++) {
         int band = nest_band_axis(k->nest[i]);
-        if (open && band < 0) {
-            p->depth--;
-            printer_line(p, "}");
+        if (b.first >= 0 && band < 0) {
+            close_band(p, &b, i);
+            b.first = -1;
         }
-        if (!open && band >= 0) {
-            const Axis *axis = &k->nest[i]->axis[band];
-            printer_line(p, "for (int %s = 0; %s < %d; %s++) {", axis->name, axis->name, axis->extent,
-                         axis->name);
-            p->depth++;
+        if (b.first < 0 && band >= 0) {
+            open_band(p, &k->nest[i]->axis[band]);
+            b = (Band){i, -1, -1};
         }
-        open = band >= 0;
         if (kernel_shared(k) && follows(k, met, i)) {
             printer_line(p, "%s_meet(team);", p->prefix);
-            met = i;
+            met = b.met_last = i;
+            b.met_first = b.met_first < 0 ? i : b.met_first;
         }
         print_nest(p, k->nest[i]);
     }
-    if (open) {
-        p->depth--;
-        printer_line(p, "}");
-    }
+    if (b.first >= 0)
+        close_band(p, &b, k->nests);
 }
 
 /* The head of a loop over all threads' parts of n, or over all n. */

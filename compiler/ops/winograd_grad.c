@@ -1,0 +1,210 @@
+/* Gradients of 3x3 filters by Winograd's algorithm: the chain rule of its convolution (winograd.c),
+ * which is linear in the filters, with dy the gradient for y:
+ *
+ *     v[p, q] = sum over a, b of B[p, a] B[q, b] x[a, b]                 input, as there
+ *     e[p, q] = sum over i, j of A[i, p] A[j, q] dy[i, j]                error
+ *     s[p, q] = sum over all tiles of v[p, q] e[p, q]                    product
+ *     dw[a, b] = sum over p, q of G[p, a] G[q, b] s[p, q]                filter's gradient
+ *
+ * n*n multiplications for the 9*m*m of a tile, as many times fewer as in the convolution.
+ *
+ *     e (n*n, O, N, tile rows, tile columns)    s (n*n, O, C) */
+#include "winograd.h"
+
+/* -- shapes -- */
+
+/* dy (N, O, ...) */
+static void winograd_error_infer(Graph *g, Node *n)
+{
+    (void)g;
+    const WinogradAttrs *a = n->attrs;
+    const Shape *dy = &n->in[0]->shape;
+    int positions = winograd_grid(a) * winograd_grid(a);
+    n->shape = shape_of(5, (int[]){positions, dy->dim[1], dy->dim[0], winograd_tiles(a, 0), winograd_tiles(a, 1)});
+    n->batched = false;
+}
+
+/* e, v */
+static void winograd_filter_product_infer(Graph *g, Node *n)
+{
+    (void)g;
+    const Shape *e = &n->in[0]->shape, *v = &n->in[1]->shape;
+    n->shape = shape_of(3, (int[]){e->dim[0], e->dim[1], v->dim[1]});
+    n->batched = false;
+}
+
+/* s */
+static void winograd_filter_grad_infer(Graph *g, Node *n)
+{
+    (void)g;
+    const Shape *s = &n->in[0]->shape;
+    n->shape = shape_of(4, (int[]){s->dim[1], s->dim[2], TAPS, TAPS});
+    n->batched = false;
+}
+
+/* -- evaluation -- */
+
+static void winograd_error_eval(Context *c, const Node *n, const Bindings *b, const Tensor *const *in, Tensor *out)
+{
+    (void)b;
+    const WinogradAttrs *a = n->attrs;
+    const Matrix *m = winograd_matrix(c, a->tile, WINOGRAD_ERROR);
+    const Shape *dy = &in[0]->shape;
+    int channels = dy->dim[1], height = dy->dim[2], width = dy->dim[3], size = winograd_grid(a);
+    int per_channel = dy->dim[0] * winograd_tiles(a, 0) * winograd_tiles(a, 1);
+    for (int k = 0; k < channels * per_channel; k++) {
+        Tile t = winograd_tile(a, k % per_channel);
+        const double *plane = in[0]->data + (t.sample * channels + k / per_channel) * height * width;
+        Grid g = {0};
+        for (int i = 0; i < a->tile && t.row + i < height; i++)
+            for (int j = 0; j < a->tile && t.column + j < width; j++)
+                g.at[i][j] = plane[(t.row + i) * width + t.column + j];
+        g = winograd_transformed(m, &g);
+        for (int p = 0; p < size * size; p++)
+            out->data[p * channels * per_channel + k] = g.at[p / size][p % size];
+    }
+}
+
+static void winograd_filter_product_eval(Context *c, const Node *n, const Bindings *b, const Tensor *const *in,
+                                         Tensor *out)
+{
+    (void)c, (void)b;
+    int positions = n->shape.dim[0], outs = n->shape.dim[1], ins = n->shape.dim[2];
+    int per_channel = shape_count(&in[0]->shape) / (positions * outs);
+    for (int k = 0; k < positions * outs * ins; k++) {
+        int p = k / (outs * ins), o = k / ins % outs, i = k % ins;
+        const double *e = in[0]->data + (p * outs + o) * per_channel, *v = in[1]->data + (p * ins + i) * per_channel;
+        double sum = 0;
+        for (int t = 0; t < per_channel; t++)
+            sum += e[t] * v[t];
+        out->data[k] = sum;
+    }
+}
+
+static void winograd_filter_grad_eval(Context *c, const Node *n, const Bindings *b, const Tensor *const *in,
+                                      Tensor *out)
+{
+    (void)b;
+    const WinogradAttrs *a = n->attrs;
+    const Matrix *m = winograd_matrix(c, a->tile, WINOGRAD_FILTER_GRAD);
+    int filters = n->shape.dim[0] * n->shape.dim[1], size = winograd_grid(a);
+    for (int f = 0; f < filters; f++) {
+        Grid s = {0};
+        for (int p = 0; p < size * size; p++)
+            s.at[p / size][p % size] = in[0]->data[p * filters + f];
+        Grid w = winograd_transformed(m, &s);
+        for (int k = 0; k < TAPS * TAPS; k++)
+            out->data[f * TAPS * TAPS + k] = w.at[k / TAPS][k % TAPS];
+    }
+}
+
+/* -- lowering: one kernel for all of it -- */
+
+static void error_nest(Lower *l, Node *n, const TilePart *part)
+{
+    const Matrix *m = winograd_matrix(lower_context(l), ((const WinogradAttrs *)n->attrs)->tile, WINOGRAD_ERROR);
+    Nest *nest = nest_open(l);
+    Affine row[2], column[2], tile[TILE_DIMS], cell[2];
+    Affine channel = nest_axis(nest, "c", n->shape.dim[1], false);
+    winograd_tile_axes(nest, n, part, false, tile);
+    nest_matrix(nest, m, (int[]){m->rows, m->rows}, row, column);
+    winograd_cells(n, tile, column, cell);
+    Expr *term = element_bordered(l, n->in[0], (Affine[]){tile[SAMPLES], channel, cell[0], cell[1]});
+    nest_close_part(l, n, nest, REDUCE_SUM, term,
+                    (Affine[]){winograd_position(n, row), channel, tile[SAMPLES], tile[ROWS], tile[COLUMNS]});
+}
+
+/* Parts add up. */
+static bool is_part(const Node *e, const TilePart *part)
+{
+    int64_t count = 1, all = 1;
+    for (int d = 0; d < TILE_DIMS; d++) {
+        count *= part->count[d];
+        all *= e->shape.dim[FIRST_DIM + d];
+    }
+    return count < all;
+}
+
+static void product_nest(Lower *l, Node *n, const TilePart *part)
+{
+    Nest *nest = nest_open(l);
+    Affine tile[TILE_DIMS];
+    Affine p = nest_axis(nest, "p", n->shape.dim[0], false);
+    Affine out = nest_axis(nest, "oc", n->shape.dim[1], false);
+    Affine in = nest_axis(nest, "ic", n->shape.dim[2], false);
+    winograd_tile_axes(nest, n, part, true, tile);
+    Expr *e = element(l, n->in[0], (Affine[]){p, out, tile[SAMPLES], tile[ROWS], tile[COLUMNS]});
+    Expr *v = element(l, n->in[1], (Affine[]){p, in, tile[SAMPLES], tile[ROWS], tile[COLUMNS]});
+    nest_close_part(l, n, nest, REDUCE_SUM, expr_call(l, FN_MUL, e, v, NULL), (Affine[]){p, out, in});
+    nest->store.accumulate = is_part(n->in[0], part);
+}
+
+static void grad_nest(Lower *l, Node *n)
+{
+    const Matrix *m = winograd_matrix(lower_context(l), ((const WinogradAttrs *)n->attrs)->tile, WINOGRAD_FILTER_GRAD);
+    Nest *nest = nest_open(l);
+    Affine row[2], column[2];
+    Affine out = nest_axis(nest, "oc", n->shape.dim[0], false);
+    Affine in = nest_axis(nest, "ic", n->shape.dim[1], false);
+    nest_matrix(nest, m, (int[]){m->rows, m->rows}, row, column);
+    Expr *term = element(l, n->in[0], (Affine[]){winograd_position(n, column), out, in});
+    nest_close(l, n, nest, REDUCE_SUM, term, NULL, (Affine[]){out, in, row[0], row[1]});
+}
+
+static void band_nests(Lower *l, Node *n, const TilePart *part)
+{
+    Node *product = n->in[0];
+    winograd_input_nest(l, product->in[1], part);
+    error_nest(l, product->in[0], part);
+    product_nest(l, product, part);
+}
+
+static void winograd_filter_grad_lower(Lower *l, Node *n)
+{
+    const Node *e = n->in[0]->in[0];
+    winograd_in_bands(l, n, e->shape.dim[FIRST_DIM + SAMPLES], band_nests);
+    grad_nest(l, n);
+}
+
+static int all_at_a_time(const Node *n, int *dim)
+{
+    (void)n;
+    *dim = 0;
+    return 0;
+}
+
+/* -- for people -- */
+
+static int64_t winograd_filter_grad_macs(const Node *n)
+{
+    const Node *s = n->in[0];
+    return (int64_t)shape_count(&s->shape) * (shape_count(&s->in[0]->shape) / (s->shape.dim[0] * s->shape.dim[1]));
+}
+
+const Op op_winograd_error = {
+    .name = "winograd_error", .doc = "tiles of an error as Winograd's algorithm multiplies them",
+    .attrs_size = sizeof(WinogradAttrs), .infer = winograd_error_infer, .eval = winograd_error_eval,
+    .band = winograd_band, .print_attrs = winograd_print,
+};
+
+const Op op_winograd_filter_product = {
+    .name = "winograd_filter_product", .doc = "for each position in a tile, errors times inputs over all tiles",
+    .attrs_size = sizeof(WinogradAttrs), .infer = winograd_filter_product_infer,
+    .eval = winograd_filter_product_eval, .band = all_at_a_time, .print_attrs = winograd_print,
+};
+
+const Op op_winograd_filter_grad = {
+    .name = "winograd_filter_grad", .doc = "gradients of filters from the sums of Winograd's products",
+    .attrs_size = sizeof(WinogradAttrs), .infer = winograd_filter_grad_infer, .eval = winograd_filter_grad_eval,
+    .lower = winograd_filter_grad_lower, .macs = winograd_filter_grad_macs, .algorithm = winograd_algorithm,
+    .print_attrs = winograd_print,
+};
+
+Node *winograd_weight_grad(Graph *g, Node *dy, Node *x, int tile, const int *begin)
+{
+    WinogradAttrs a = winograd_attrs(tile, begin, &x->shape, &dy->shape);
+    Node *e = node_new(g, &op_winograd_error, 1, &dy, &a);
+    Node *v = node_new(g, &op_winograd_input, 1, &x, &a);
+    Node *s = node_new(g, &op_winograd_filter_product, 2, (Node *[]){e, v}, &a);
+    return node_new(g, &op_winograd_filter_grad, 1, &s, &a);
+}
