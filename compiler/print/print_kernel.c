@@ -216,6 +216,14 @@ static void find_reading(Expr *load, void *user)
     r->found |= load->load.node->storage == r->storage;
 }
 
+static bool stores(const Kernel *k, const Storage *s)
+{
+    bool found = false;
+    for (int i = 0; i < k->nests; i++)
+        found |= k->nest[i]->store.node->storage == s;
+    return found;
+}
+
 static bool reads_result(const Kernel *k, int reader, int writer)
 {
     Reading r = {.storage = k->nest[writer]->store.node->storage};
@@ -404,8 +412,12 @@ const char *print_kernel(Leaves *leaves, Context *c, const char *prefix, const F
     printer_line(&p, "{");
     p.depth++;
     print_matrices(&p);
-    if (k->storage[0]->place != PLACE_WORKSPACE || f->kernel[k->storage[0]->birth] == k)
-        print_zeros(&p, k->storage[0]);
+    for (int i = 0; i < k->storages; i++) {
+        const Storage *s = k->storage[i];
+        bool own = i == 0 || (s->clear && stores(k, s));
+        if (own && (s->place != PLACE_WORKSPACE || f->kernel[s->birth] == k))
+            print_zeros(&p, s);
+    }
     print_nests(&p);
     p.depth--;
     printer_line(&p, "}");

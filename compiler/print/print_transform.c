@@ -295,7 +295,8 @@ void print_transform(Printer *p, const Loop *l)
     printer_line(p, "s0 += %s[%s][%s] * %s[%s][%s];", half, i, b, m, j, b);
     p->depth--;
     const char *value = print_expr(p, l->store.value, &bind);
-    printer_line(p, "%s = %s;", print_access(p, l->store.node, &l->store.address), value);
+    printer_line(p, "%s %s %s;", print_access(p, l->store.node, &l->store.address),
+                 l->store.accumulate ? "+=" : "=", value);
     close_block(p);
     close_block(p);
 }

@@ -33,6 +33,7 @@ static void append_leaf(Schedule *s, Loop ***tail, int valid)
     leaf->tile = leaf->vectors = 1;
     leaf->lanes = s->target->lanes;
     leaf->valid = valid;
+    leaf->accumulate = nest->store.accumulate;
     leaf->count[0] = nest->axis[nest->row[0]].extent;
     leaf->count[3] = nest->axis[nest->row[1]].extent;
     if (clipped(s, nest->column[0])) {
