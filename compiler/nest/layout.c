@@ -301,6 +301,8 @@ static void choose_lanes(Function *f)
 
 /* -- strides -- */
 
+enum { LINE = 16, PAGE = 1024 };                /* floats */
+
 static int extent_of(const Piece *p, const Shape *s)
 {
     return p->mod ? p->mod : (s->dim[p->dim] + p->div - 1) / p->div;
@@ -319,7 +321,8 @@ static void choose_pieces(Storage *s)
         l->piece[l->pieces++] = (Piece){.dim = 1, .div = 1, .mod = s->lanes};
 }
 
-/* Strides from the innermost piece outwards; the gap widens the rows. */
+/* Strides from the innermost piece outwards; the gap widens the rows.  Matrices of a stack are not
+ * read alone: whole pages apart, equal places in them would share few lines of a cache. */
 static void place_elements(Function *f, Storage *s)
 {
     Layout *l = &s->layout;
@@ -333,6 +336,8 @@ static void place_elements(Function *f, Storage *s)
     for (int i = l->pieces - 1; i >= 0; i--) {
         Piece *p = &l->piece[i];
         bool row = s->gap && p->dim == last && !p->mod;
+        if (i == 0 && s->lanes > 1 && !s->batched && stride % PAGE == 0)
+            stride += LINE;
         p->stride = (int)stride;
         stride *= extent_of(p, &s->shape) + (row ? s->gap : 0);
         if (row) {

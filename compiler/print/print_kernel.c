@@ -121,12 +121,36 @@ static void print_max(Printer *p, const Loop *l, bool first)
     }
 }
 
-static void print_store(Printer *p, const Loop *l)
+/* Two arguments in one place must not claim to be apart. */
+static bool shared(const Kernel *k, const Storage *s)
 {
-    int bind;
-    const char *value = print_expr(p, l->store.value, &bind);
-    const char *place = print_access(p, l->store.node, &l->store.address);
-    printer_line(p, "%s %s %s;", place, l->store.accumulate ? "+=" : "=", value);
+    for (int i = 0; i < k->storages; i++)
+        if (k->storage[i] != s && k->storage[i]->place == PLACE_WORKSPACE && s->place == PLACE_WORKSPACE &&
+            k->storage[i]->offset == s->offset)
+            return true;
+    return false;
+}
+
+/* Stores that follow one another.  In place, all values come before the first store: only then a
+ * compiler may make vectors of them. */
+static const Loop *print_stores(Printer *p, const Loop *first)
+{
+    const Loop *last = first;
+    while (last->next && last->next->kind == LOOP_STORE)
+        last = last->next;
+    bool before = last != first && shared(p->kernel, first->store.node->storage);
+    int value = p->values, bind;
+    for (const Loop *l = first; before && l != last->next; l = l->next) {
+        const char *text = print_expr(p, l->store.value, &bind);
+        printer_line(p, "const %s r%d = %s;", l->store.node->dtype == I32 ? "int" : "float", value++, text);
+    }
+    value = p->values;
+    for (const Loop *l = first; l != last->next; l = l->next) {
+        const char *text = before ? format(p->c, "r%d", value++) : print_expr(p, l->store.value, &bind);
+        printer_line(p, "%s %s %s;", print_access(p, l->store.node, &l->store.address),
+                     l->store.accumulate ? "+=" : "=", text);
+    }
+    return last;
 }
 
 /* -- blocks -- */
@@ -165,7 +189,7 @@ static void print_statements(Printer *p, bool *known, const Loop *l)
         } else if (l->kind == LOOP_TRANSFORM) {
             print_transform(p, l);
         } else {
-            print_store(p, l);
+            l = print_stores(p, l);
         }
     }
 }
@@ -365,16 +389,6 @@ bool kernel_shared(const Kernel *k)
 {
     for (int i = 0; i < k->nests; i++)
         if (k->nest[i]->shared >= 0)
-            return true;
-    return false;
-}
-
-/* Two arguments in one place must not claim to be apart. */
-static bool shared(const Kernel *k, const Storage *s)
-{
-    for (int i = 0; i < k->storages; i++)
-        if (k->storage[i] != s && k->storage[i]->place == PLACE_WORKSPACE && s->place == PLACE_WORKSPACE &&
-            k->storage[i]->offset == s->offset)
             return true;
     return false;
 }
