@@ -189,6 +189,7 @@ struct Storage {
     /* plan.c */
     int birth, death;         /* first and last kernel that touches it */
     Storage *shares;          /* lives in the memory of this one (in place), or NULL */
+    Storage *takes;           /* what the kernel of its birth reads of that, element for element, or NULL */
     int64_t offset;           /* WORKSPACE: in bytes */
 };
 

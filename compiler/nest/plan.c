@@ -76,6 +76,7 @@ static void share_in_place(Function *f)
                 from == to || from->death != k || home->death != k || !in_place(f->kernel[k], from))
                 continue;
             to->shares = home;
+            to->takes = from->dtype == to->dtype ? from : NULL;
             home->death = to->death;
             break;
         }

@@ -126,6 +126,8 @@ static const char *call(const Program *p, const Function *f, const Kernel *k, co
     bool from = false;
     for (int i = 0; i < k->storages; i++) {
         bool by_number = printer_by_number(f, k->storage[i]);
+        if (printer_memory(k, k->storage[i]) != k->storage[i])
+            continue;
         printer_argument_list(&t, 8, by_number ? format(p->c, "%d", k->storage[i]->param->index)
                                      : argument(p, k->storage[i]));
         from |= by_number;

@@ -67,6 +67,8 @@ void print_params_struct(Text *t, const Program *p);
 
 /* print_names.c.  One indented line, broken before an operator where it is too long. */
 void printer_line(Printer *p, const char *text, ...) __attribute__((format(printf, 2, 3)));
+/* Memory as a kernel names it: of what dies in the place of its result there is one pointer. */
+const Storage *printer_memory(const Kernel *k, const Storage *s);
 const char *printer_argument(const Printer *p, const Storage *s);
 /* Whether an argument is the number of a parameter, whose elements @_value gives. */
 bool printer_by_number(const Function *f, const Storage *s);

@@ -121,36 +121,12 @@ static void print_max(Printer *p, const Loop *l, bool first)
     }
 }
 
-/* Two arguments in one place must not claim to be apart. */
-static bool shared(const Kernel *k, const Storage *s)
+static void print_store(Printer *p, const Loop *l)
 {
-    for (int i = 0; i < k->storages; i++)
-        if (k->storage[i] != s && k->storage[i]->place == PLACE_WORKSPACE && s->place == PLACE_WORKSPACE &&
-            k->storage[i]->offset == s->offset)
-            return true;
-    return false;
-}
-
-/* Stores that follow one another.  In place, all values come before the first store: only then a
- * compiler may make vectors of them. */
-static const Loop *print_stores(Printer *p, const Loop *first)
-{
-    const Loop *last = first;
-    while (last->next && last->next->kind == LOOP_STORE)
-        last = last->next;
-    bool before = last != first && shared(p->kernel, first->store.node->storage);
-    int value = p->values, bind;
-    for (const Loop *l = first; before && l != last->next; l = l->next) {
-        const char *text = print_expr(p, l->store.value, &bind);
-        printer_line(p, "const %s r%d = %s;", l->store.node->dtype == I32 ? "int" : "float", value++, text);
-    }
-    value = p->values;
-    for (const Loop *l = first; l != last->next; l = l->next) {
-        const char *text = before ? format(p->c, "r%d", value++) : print_expr(p, l->store.value, &bind);
-        printer_line(p, "%s %s %s;", print_access(p, l->store.node, &l->store.address),
-                     l->store.accumulate ? "+=" : "=", text);
-    }
-    return last;
+    int bind;
+    const char *value = print_expr(p, l->store.value, &bind);
+    const char *place = print_access(p, l->store.node, &l->store.address);
+    printer_line(p, "%s %s %s;", place, l->store.accumulate ? "+=" : "=", value);
 }
 
 /* -- blocks -- */
@@ -189,7 +165,7 @@ static void print_statements(Printer *p, bool *known, const Loop *l)
         } else if (l->kind == LOOP_TRANSFORM) {
             print_transform(p, l);
         } else {
-            l = print_stores(p, l);
+            print_store(p, l);
         }
     }
 }
@@ -393,6 +369,16 @@ bool kernel_shared(const Kernel *k)
     return false;
 }
 
+/* Two arguments in one place must not claim to be apart. */
+static bool shared(const Kernel *k, const Storage *s)
+{
+    for (int i = 0; i < k->storages; i++)
+        if (k->storage[i] != s && k->storage[i]->place == PLACE_WORKSPACE && s->place == PLACE_WORKSPACE &&
+            k->storage[i]->offset == s->offset && printer_memory(k, k->storage[i]) == k->storage[i])
+            return true;
+    return false;
+}
+
 static const char *print_arguments(Printer *p)
 {
     const Kernel *k = p->kernel;
@@ -400,6 +386,8 @@ static const char *print_arguments(Printer *p)
     bool from = false;
     for (int i = 0; i < k->storages; i++) {
         const Storage *s = k->storage[i];
+        if (printer_memory(k, s) != s)
+            continue;
         const char *name = printer_argument(p, s);
         const char *read_only = printer_writes(k, s) ? "" : "const ";
         bool by_number = printer_by_number(p->f, s);

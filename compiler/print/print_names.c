@@ -57,6 +57,11 @@ static const char *part(const Printer *p, const Storage *s)
     return s->place != PLACE_PARAM ? "in" : s->shape.rank > 1 ? "weight" : "bias";
 }
 
+const Storage *printer_memory(const Kernel *k, const Storage *s)
+{
+    return k->storage[0]->takes == s ? k->storage[0] : s;
+}
+
 /* out, in, in2, in3, weight ... */
 static const char *numbered_part(const Printer *p, const Storage *s)
 {
@@ -74,6 +79,7 @@ bool printer_by_number(const Function *f, const Storage *s)
 
 const char *printer_argument(const Printer *p, const Storage *s)
 {
+    s = printer_memory(p->kernel, s);
     const char *name = p->by_part ? numbered_part(p, s) : s->name;
     while (taken_by_loops(p->kernel, name))
         name = format(p->c, "%s_", name);
@@ -139,7 +145,7 @@ const char *printer_pointer(Printer *p, const Storage *s, const Affine *address,
 {
     for (int i = p->pointers - 1; i >= 0; i--) {
         Pointer *q = &p->pointer[i];
-        if (q->storage == s && same_part(&q->address, address)) {
+        if (q->storage == printer_memory(p->kernel, s) && same_part(&q->address, address)) {
             *base = q->address.constant;
             return q->name;
         }
@@ -202,7 +208,8 @@ static void gather_access(Gather *g, const Storage *s, const Affine *address)
 
 static void gather_load(Expr *load, void *user)
 {
-    gather_access(user, load->load.node->storage, &load->affine);
+    Gather *g = user;
+    gather_access(g, printer_memory(g->p->kernel, load->load.node->storage), &load->affine);
 }
 
 bool printer_runs_once(const Loop *l)
