@@ -92,7 +92,7 @@ static void choose_tile(Schedule *s, int taps)
     if (s->tile_axis < 0 || !s->nest->reduces || s->nest->reduce != REDUCE_SUM)
         return;
     const Storage *to = s->nest->store.node->storage;
-    if (to->lanes > 1 && to->lane_dim == 0)      /* a compiler's vectors, or strips, lie along it */
+    if (to->lanes > 1)                           /* a compiler's vectors, or strips, lie along it */
         return;
     int extent = s->nest->axis[s->tile_axis].extent;
     int most = CODE_BUDGET / taps < TILE ? CODE_BUDGET / taps : TILE;

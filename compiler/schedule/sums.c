@@ -7,7 +7,8 @@
 
 enum {
     ROW_LEAST = 4, ROW_MOST = 256,               /* sums */
-    STEPS_WORTH = 32                             /* of the reduction, for the array to pay */
+    STEPS_WORTH = 32,                            /* of the reduction, for the array to pay */
+    CLIPPED_WORTH = 2                            /* the same where bounds are between the lanes and their sums */
 };
 
 typedef struct Row { int axis; bool along, beside; } Row;
@@ -34,12 +35,16 @@ bool sums_fit(const Schedule *s)
     int64_t steps = 1;
     for (int i = s->parallel; i < s->axes; i++)
         steps *= nest->axis[s->order[i]].extent;
-    for (int i = 0; i < s->clips; i++)
+    bool clipped = false;
+    for (int i = 0; i < s->clips; i++) {
         if (s->clip[i].axis != row.axis && s->clip[i].index.coef[row.axis])
             return false;
+        clipped |= nest->axis[s->clip[i].axis].reduce;
+    }
     check_row(&row, nest->term);
     int extent = nest->axis[row.axis].extent;
-    return row.along && row.beside && extent >= ROW_LEAST && extent <= ROW_MOST && steps >= STEPS_WORTH;
+    return row.along && row.beside && extent >= ROW_LEAST && extent <= ROW_MOST &&
+           steps >= (clipped && nest->store.node->storage->lanes > 1 ? CLIPPED_WORTH : STEPS_WORTH);
 }
 
 static void build_rows(Schedule *s, Loop ***tail, int depth, int row)
