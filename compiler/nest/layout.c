@@ -269,8 +269,22 @@ static void find_blocks(Function *f)
 
 /* -- vectors -- */
 
+/* Nests of one kernel may want the same. */
+static Node *made_copy(const Function *f, const Node *n, const Layout *l)
+{
+    for (int k = f->laid_out; k < f->kernels; k++) {
+        Node *copy = f->kernel[k]->node;
+        if (copy->in[0] == n && !memcmp(copy->storage->layout.piece, l->piece, sizeof l->piece))
+            return copy;
+    }
+    return NULL;
+}
+
 Node *layout_copy(Function *f, Node *n, const Layout *l, Layer *layer)
 {
+    Node *made = made_copy(f, n, l);
+    if (made)
+        return made;
     f->graph->current = layer;
     Node *copy = build_copy(f->graph, n);
     f->graph->current = NULL;
@@ -293,6 +307,7 @@ static void choose_lanes(Function *f)
     f->kernel = NULL;
     f->kernels = 0;
     for (int k = 0; k < kernels; k++) {          /* behind the copies that it reads */
+        f->laid_out = f->kernels;
         for (int i = 0; i < kernel[k]->nests; i++)
             lanes_choose(f, kernel[k], kernel[k]->nest[i]);
         PUSH(f->c, f->kernel, f->kernels) = kernel[k];
