@@ -7,7 +7,7 @@
 #include <string.h>
 
 /* Nanoseconds, roughly: what the host needs beside the elements themselves. */
-enum { PER_CALL = 60, PER_STEP = 6, PER_ROW = 2, PER_FOLD = 40, PER_NEAR = 1, PER_FAR = 4, LANES = 8 };
+enum { PER_CALL = 60, PER_STEP = 6, PER_ROW = 2, PER_FOLD = 40, PER_NEAR = 1, PER_FAR = 1, LANES = 8 };
 
 typedef struct Choice {
     int run, row;             /* -1: none */
