@@ -60,13 +60,13 @@ static Node *batchnorm_training(Graph *g, const BatchnormAttrs *at, Node **in)
     Node *centred = sub(g, x, along_channels(g, mean, x));
     Node *var = mul_scalar(g, reduce_sum(g, mul(g, centred, centred), axes), 1 / count);
     Node *rstd = inverse_deviation(g, var, at->eps);
-    Node *xhat = node_new(g, &op_normalize, 3,
-                          (Node *[]){x, along_channels(g, mean, x), along_channels(g, rstd, x)}, NULL);
-
     double unbiased = FAULT(g->c, FAULT_BIASED_VARIANCE) ? 1 : count / (count - 1);
     update(g, in[BN_MEAN], mean, at->momentum);
     update(g, in[BN_VAR], mul_scalar(g, var, unbiased), at->momentum);
-    return add(g, mul(g, xhat, along_channels(g, in[BN_GAMMA], x)), along_channels(g, in[BN_BETA], x));
+    Node *by_channel[] = {x, mean, rstd, in[BN_GAMMA], in[BN_BETA]};
+    for (int i = 1; i < 5; i++)
+        by_channel[i] = along_channels(g, by_channel[i], x);
+    return node_new(g, &op_normalize, 5, by_channel, NULL);
 }
 
 static Node *batchnorm_specialise(Graph *g, Node *n, Node **in, bool training)
@@ -125,38 +125,57 @@ const Op op_batchnorm = {
 
 /* -- normalize -- */
 
-/* operands: x, mean and rstd of x's batch, both along the channels */
+/* Operands along the channels of x: mean and rstd of its batch, then gamma and beta or, for xhat,
+ * neither. */
+enum { NORM_X, NORM_MEAN, NORM_RSTD, NORM_GAMMA, NORM_BETA, NORM_XHAT_INS = NORM_GAMMA };
+
 static void normalize_eval(Context *c, const Node *n, const Bindings *b, const Tensor *const *in, Tensor *out)
 {
     (void)c, (void)b;
-    for (int i = 0, count = shape_count(&n->shape); i < count; i++)
-        out->data[i] = (in[0]->data[i] - in[1]->data[i]) * in[2]->data[i];
+    for (int i = 0, count = shape_count(&n->shape); i < count; i++) {
+        double xhat = (in[NORM_X]->data[i] - in[NORM_MEAN]->data[i]) * in[NORM_RSTD]->data[i];
+        bool scaled = n->ins > NORM_XHAT_INS;
+        out->data[i] = scaled ? xhat * in[NORM_GAMMA]->data[i] + in[NORM_BETA]->data[i] : xhat;
+    }
 }
 
 static Expr *normalize_element(Lower *l, Node *n, const Affine *index)
 {
-    Expr *x = element(l, n->in[0], index), *mean = element(l, n->in[1], index);
-    return expr_call(l, FN_MUL, expr_call(l, FN_SUB, x, mean, NULL), element(l, n->in[2], index), NULL);
+    Expr *in[NORM_BETA + 1];
+    for (int i = 0; i < n->ins; i++)
+        in[i] = element(l, n->in[i], index);
+    Expr *centred = expr_call(l, FN_SUB, in[NORM_X], in[NORM_MEAN], NULL);
+    Expr *xhat = expr_call(l, FN_MUL, centred, in[NORM_RSTD], NULL);
+    if (n->ins == NORM_XHAT_INS)
+        return xhat;
+    return expr_call(l, FN_ADD, expr_call(l, FN_MUL, xhat, in[NORM_GAMMA], NULL), in[NORM_BETA], NULL);
 }
 
-/* y = (x - mean(x)) r(x) with r = 1/sqrt(mean((x - mean(x))^2) + eps), per channel:
- * dr/dx_j = -r^2 y_j / count, so
- * dx_j = r dy_j - r mean(dy) - r y_j mean(dy y) = r (dy - mean(dy) - y mean(dy y))_j.
- * That is the whole gradient: nothing more flows through mean and rstd. */
+/* y = gamma xhat + beta with xhat = (x - mean(x)) r, r = 1/sqrt(mean((x - mean(x))^2) + eps), per
+ * channel: dr/dx_j = -r^2 xhat_j / count, so
+ * dx_j = gamma r (dy - mean(dy) - xhat mean(dy xhat))_j.
+ * That is the whole gradient: nothing more flows through mean and rstd.  The sums behind the two
+ * means are the gradients of beta and gamma (Ioffe and Szegedy, Batch Normalization, ICML 2015). */
 static Node *normalize_gradient(Graph *g, Node *n, Node *dy, int i)
 {
-    if (i > 0)
+    if (i == NORM_MEAN || i == NORM_RSTD)
         return NULL;
+    if (i == NORM_BETA)
+        return dy;
+    Node *xhat = node_new(g, &op_normalize, NORM_XHAT_INS, n->in, NULL);
+    if (i == NORM_GAMMA)
+        return mul(g, dy, xhat);
     unsigned axes = ~(1u << 1);
     double count = (double)shape_count(&n->shape) / n->shape.dim[1];
     Node *mean_dy = mul_scalar(g, reduce_sum(g, dy, axes), 1 / count);
-    Node *mean_dyy = mul_scalar(g, reduce_sum(g, mul(g, dy, n), axes), 1 / count);
+    Node *mean_dyy = mul_scalar(g, reduce_sum(g, mul(g, dy, xhat), axes), 1 / count);
     Node *along = sub(g, dy, along_channels(g, mean_dy, n));
-    return mul(g, n->in[2], sub(g, along, mul(g, n, along_channels(g, mean_dyy, n))));
+    Node *dxhat = sub(g, along, mul(g, xhat, along_channels(g, mean_dyy, n)));
+    return mul(g, mul(g, n->in[NORM_GAMMA], n->in[NORM_RSTD]), dxhat);
 }
 
 const Op op_normalize = {
-    .name = "normalize", .doc = "(x - mean) * rstd, where both are statistics of x itself",
+    .name = "normalize", .doc = "(x - mean) * rstd, where both are statistics of x itself; then * gamma + beta",
     .traits = OP_POINTWISE | OP_CHEAP, .infer = same_shape, .eval = normalize_eval,
     .gradient = normalize_gradient, .element = normalize_element,
 };
