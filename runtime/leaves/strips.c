@@ -38,15 +38,42 @@ typedef struct Machine {
 
 #define TOGETHER _Pragma("GCC ivdep")
 
-/* Statements for every row, which begins at *to, *a, *b and *c. */
+/* A row of so many elements is a block of channels, one vector. */
+#if defined __AVX512F__
+enum { BLOCK = 16 };
+#elif defined __AVX2__
+enum { BLOCK = 8 };
+#else
+enum { BLOCK = 4 };
+#endif
+
+/* Statements for every row of n elements, which begins at *to, *a, *b and *c. */
+#define EACH_ROW(...) \
+    for (int r = 0; r < rows; r++) { \
+        (void)a, (void)b, (void)c; \
+        __VA_ARGS__ \
+        to += p[0].pitch, a += p[1].pitch, b += p[2].pitch, c += p[3].pitch; \
+    }
 #define ROWS(T, S, ...) \
     { \
         T *to = p[0].first; \
         const S *a = p[1].first, *b = p[2].first, *c = p[3].first; \
-        for (int r = 0; r < rows; r++) { \
-            (void)a, (void)b, (void)c; \
-            __VA_ARGS__ \
-            to += p[0].pitch, a += p[1].pitch, b += p[2].pitch, c += p[3].pitch; \
+        EACH_ROW(__VA_ARGS__) \
+        return; \
+    }
+/* The same where elements lie side by side.  A block is a whole vector before it is stored: the
+ * row may be one of the operands. */
+#define DENSE_ROWS(T, S, ...) \
+    { \
+        T *to = p[0].first; \
+        const S *a = p[1].first, *b = p[2].first, *c = p[3].first; \
+        if (length == BLOCK) { \
+            enum { n = BLOCK }; \
+            EACH_ROW(T block[BLOCK]; T *const row = to; \
+                     { T *const to = block; __VA_ARGS__ } memcpy(row, block, sizeof block);) \
+        } else { \
+            const int n = length; \
+            EACH_ROW(__VA_ARGS__) \
         } \
         return; \
     }
@@ -57,25 +84,25 @@ typedef struct Machine {
         to[i] = value; \
     }
 /* T from S; an operand is a vector or one number a row. */
-#define UNARY(T, S, value) ROWS(T, S, EACH(a[i], 0, 0, S, value))
+#define UNARY(T, S, value) DENSE_ROWS(T, S, EACH(a[i], 0, 0, S, value))
 #define BINARY(T, S, value) \
     switch (form & 3) { \
-    case 1: ROWS(T, S, const S one = *b; EACH(a[i], one, 0, S, value)) \
-    case 2: ROWS(T, S, const S one = *a; EACH(one, b[i], 0, S, value)) \
-    default: ROWS(T, S, EACH(a[i], b[i], 0, S, value)) \
+    case 1: DENSE_ROWS(T, S, const S one = *b; EACH(a[i], one, 0, S, value)) \
+    case 2: DENSE_ROWS(T, S, const S one = *a; EACH(one, b[i], 0, S, value)) \
+    default: DENSE_ROWS(T, S, EACH(a[i], b[i], 0, S, value)) \
     }
 /* The first operand is a vector. */
 #define TERNARY(T, S, value) \
     switch (form & 6) { \
-    case 0: ROWS(T, S, const S one = *b; const S two = *c; EACH(a[i], one, two, S, value)) \
-    case 2: ROWS(T, S, const S two = *c; EACH(a[i], b[i], two, S, value)) \
-    case 4: ROWS(T, S, const S one = *b; EACH(a[i], one, c[i], S, value)) \
-    default: ROWS(T, S, EACH(a[i], b[i], c[i], S, value)) \
+    case 0: DENSE_ROWS(T, S, const S one = *b; const S two = *c; EACH(a[i], one, two, S, value)) \
+    case 2: DENSE_ROWS(T, S, const S two = *c; EACH(a[i], b[i], two, S, value)) \
+    case 4: DENSE_ROWS(T, S, const S one = *b; EACH(a[i], one, c[i], S, value)) \
+    default: DENSE_ROWS(T, S, EACH(a[i], b[i], c[i], S, value)) \
     }
 
-static void move(const Spot *p, int rows, int n)
+static void move(const Spot *p, int rows, int length)
 {
-    const int to_run = p[0].run, from_run = p[1].run;
+    const int n = length, to_run = p[0].run, from_run = p[1].run;
     if (to_run == 1 && from_run == 1)
         ROWS(float, float, EACH(a[i], 0, 0, float, x))
     if (to_run == 1 && from_run == 0)
@@ -126,13 +153,13 @@ static void draw(const Spot *p, int rows, int n)
     ROWS(float, int32_t, TOGETHER for (int i = 0; i < n; i++) to[i] = unit(seed, stream, (uint32_t)b[i]);)
 }
 
-static void execute(int fn, int form, const Spot *p, int rows, int n)
+static void execute(int fn, int form, const Spot *p, int rows, int length)
 {
     switch (fn) {
-    case STRIP_MOVE: move(p, rows, n); return;
-    case STRIP_COUNT: count_up(p, rows, n); return;
-    case STRIP_TAG: tag(p, form, rows, n); return;
-    case STRIP_RANDOM: draw(p, rows, n); return;
+    case STRIP_MOVE: move(p, rows, length); return;
+    case STRIP_COUNT: count_up(p, rows, length); return;
+    case STRIP_TAG: tag(p, form, rows, length); return;
+    case STRIP_RANDOM: draw(p, rows, length); return;
     case STRIP_ADD: BINARY(float, float, x + y)
     case STRIP_SUB: BINARY(float, float, x - y)
     case STRIP_MUL: BINARY(float, float, x * y)
