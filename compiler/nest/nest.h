@@ -352,7 +352,7 @@ struct Function {
     const Target *target;
     bool packs;               /* computes derived fields from the flat parameters */
     bool by_samples;          /* vectors lie along the batch (layout) */
-    int laid_out;             /* kernels before this one have layouts; behind are copies for the next (layout) */
+    int laid_out;             /* kernels before it have layouts, behind are copies for the next (layout) */
     bool frozen;              /* parameters stay as pack has left them: they may lie as their reader likes */
     const LeafShapes *shapes;   /* as the options have them */
     int candidate;

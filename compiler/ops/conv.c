@@ -341,7 +341,8 @@ static Node *conv_weight_grad_winograd(Graph *g, Node *n, Node **in, int tile)
 
 static ConvWork work_of(const Node *y, const Node *x, bool gathers)
 {
-    return (ConvWork){x->shape.dim[0], x->shape.dim[1], y->shape.dim[1], y->shape.dim[2], y->shape.dim[3], gathers};
+    const int *in = x->shape.dim, *out = y->shape.dim;
+    return (ConvWork){in[0], in[1], out[1], out[2], out[3], gathers};
 }
 
 /* Of conv and, what is computed in y's place being dx, of conv_input_grad. */
@@ -426,7 +427,8 @@ const Op op_conv_input_grad = {
     .name = "conv_input_grad", .doc = "gradient of conv for its input: the error through the rotated filters",
     .attrs_size = sizeof(ConvAttrs),
     .infer = conv_input_grad_infer, .eval = conv_input_grad_eval, .winograd = conv_input_grad_winograd,
-    .work = conv_work, .lower = conv_input_grad_lower, .macs = conv_input_grad_macs, .print_attrs = conv_print,
+    .work = conv_work, .lower = conv_input_grad_lower, .macs = conv_input_grad_macs,
+    .print_attrs = conv_print,
 };
 
 const Op op_conv_weight_grad = {

@@ -175,7 +175,7 @@ static Node *normalize_gradient(Graph *g, Node *n, Node *dy, int i)
 }
 
 const Op op_normalize = {
-    .name = "normalize", .doc = "(x - mean) * rstd, where both are statistics of x itself; then * gamma + beta",
+    .name = "normalize", .doc = "(x - mean) * rstd, both statistics of x itself; then * gamma + beta",
     .traits = OP_POINTWISE | OP_CHEAP, .infer = same_shape, .eval = normalize_eval,
     .gradient = normalize_gradient, .element = normalize_element,
 };

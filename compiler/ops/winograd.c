@@ -10,11 +10,11 @@
  * A tile's position (p, q) is the outermost dim, a matrix product each over channels and tiles:
  *
  *     u (n*n, O, C)    v (n*n, C, N, tile rows, tile columns)    z (n*n, O, N, tile rows, tile columns) */
-#include "winograd.h"
+#include "ops.h"
 
 int winograd_grid(const WinogradAttrs *a)
 {
-    return a->tile + TAPS - 1;
+    return a->tile + WINOGRAD_TAPS - 1;
 }
 
 int winograd_tiles(const WinogradAttrs *a, int d)
@@ -23,6 +23,12 @@ int winograd_tiles(const WinogradAttrs *a, int d)
 }
 
 /* -- shapes -- */
+
+Shape winograd_shape(const WinogradAttrs *a, const Shape *x)
+{
+    int positions = winograd_grid(a) * winograd_grid(a);
+    return shape_of(5, (int[]){positions, x->dim[1], x->dim[0], winograd_tiles(a, 0), winograd_tiles(a, 1)});
+}
 
 /* w (O, C, 3, 3) */
 static void winograd_filter_infer(Graph *g, Node *n)
@@ -39,7 +45,7 @@ static void winograd_input_infer(Graph *g, Node *n)
     (void)g;
     const WinogradAttrs *a = n->attrs;
     const Shape *x = &n->in[0]->shape;
-    n->shape = shape_of(5, (int[]){winograd_grid(a) * winograd_grid(a), x->dim[1], x->dim[0], winograd_tiles(a, 0), winograd_tiles(a, 1)});
+    n->shape = winograd_shape(a, x);
     n->batched = false;                          /* not in front */
 }
 
@@ -84,8 +90,8 @@ static void winograd_filter_eval(Context *c, const Node *n, const Bindings *b, c
     int filters = n->shape.dim[1] * n->shape.dim[2], size = winograd_grid(a);
     for (int f = 0; f < filters; f++) {
         Grid w = {0};
-        for (int k = 0; k < TAPS * TAPS; k++)
-            w.at[k / TAPS][k % TAPS] = in[0]->data[f * TAPS * TAPS + k];
+        for (int k = 0; k < WINOGRAD_TAPS * WINOGRAD_TAPS; k++)
+            w.at[k / WINOGRAD_TAPS][k % WINOGRAD_TAPS] = in[0]->data[f * WINOGRAD_TAPS * WINOGRAD_TAPS + k];
         Grid u = winograd_transformed(m, &w);
         for (int k = 0; k < size * size; k++)
             out->data[k * filters + f] = u.at[k / size][k % size];
@@ -146,7 +152,8 @@ static void winograd_conv_eval(Context *c, const Node *n, const Bindings *b, con
     (void)b;
     const WinogradAttrs *a = n->attrs;
     const Matrix *m = winograd_matrix(c, a->tile, WINOGRAD_OUTPUT);
-    int channels = n->shape.dim[1], height = n->shape.dim[2], width = n->shape.dim[3], size = winograd_grid(a);
+    int channels = n->shape.dim[1], height = n->shape.dim[2], width = n->shape.dim[3];
+    int size = winograd_grid(a);
     int per_channel = n->shape.dim[0] * winograd_tiles(a, 0) * winograd_tiles(a, 1);
     for (int k = 0; k < channels * per_channel; k++) {
         Tile t = winograd_tile(a, k % per_channel);
@@ -249,8 +256,8 @@ static void output_nest(Lower *l, Node *n, const TilePart *part, const int *size
     winograd_tile_axes(nest, n, part, false, tile);
     nest_matrix(nest, winograd_matrix(lower_context(l), a->tile, WINOGRAD_OUTPUT), size, row, column);
     winograd_cells(n, tile, row, cell);
-    Expr *term = element(l, n->in[0], (Affine[]){winograd_position(n, column), channel, tile[SAMPLES], tile[ROWS],
-                                                 tile[COLUMNS]});
+    Expr *term = element(l, n->in[0], (Affine[]){winograd_position(n, column), channel, tile[SAMPLES],
+                                                 tile[ROWS], tile[COLUMNS]});
     nest_close(l, n, nest, REDUCE_SUM, term, NULL, (Affine[]){tile[SAMPLES], channel, cell[0], cell[1]});
 }
 
@@ -285,7 +292,8 @@ void winograd_in_bands(Lower *l, Node *n, int samples, void nests(Lower *l, Node
     const WinogradAttrs *a = n->attrs;
     int d = a->band_dim - FIRST_DIM;
     int bands = (d == SAMPLES ? samples : a->output[0] / a->tile) / a->band;
-    TilePart part = {.bands = bands, .count = {samples, winograd_tiles(a, 0), winograd_tiles(a, 1)}}, rest = part;
+    TilePart part = {.bands = bands, .count = {samples, winograd_tiles(a, 0), winograd_tiles(a, 1)}};
+    TilePart rest = part;
     part.count[d] = a->band;
     rest.bands = 1;
     rest.first[d] = bands * a->band;
@@ -378,7 +386,7 @@ Node *winograd_conv(Graph *g, Node *x, Node *w, int tile, const int *begin, cons
     Shape y = x->shape;
     y.dim[1] = w->shape.dim[0];
     for (int d = 0; d < 2; d++)
-        y.dim[2 + d] += begin[d] + end[d] - TAPS + 1;
+        y.dim[2 + d] += begin[d] + end[d] - WINOGRAD_TAPS + 1;
     WinogradAttrs a = winograd_attrs(tile, begin, &x->shape, &y);
     Node *u = node_new(g, &op_winograd_filter, 1, &w, &a);
     Node *v = node_new(g, &op_winograd_input, 1, &x, &a);

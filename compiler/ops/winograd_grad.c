@@ -9,7 +9,7 @@
  * n*n multiplications for the 9*m*m of a tile, as many times fewer as in the convolution.
  *
  *     e (n*n, O, N, tile rows, tile columns)    s (n*n, O, C) */
-#include "winograd.h"
+#include "ops.h"
 
 /* -- shapes -- */
 
@@ -17,10 +17,7 @@
 static void winograd_error_infer(Graph *g, Node *n)
 {
     (void)g;
-    const WinogradAttrs *a = n->attrs;
-    const Shape *dy = &n->in[0]->shape;
-    int positions = winograd_grid(a) * winograd_grid(a);
-    n->shape = shape_of(5, (int[]){positions, dy->dim[1], dy->dim[0], winograd_tiles(a, 0), winograd_tiles(a, 1)});
+    n->shape = winograd_shape(n->attrs, &n->in[0]->shape);
     n->batched = false;
 }
 
@@ -38,13 +35,14 @@ static void winograd_filter_grad_infer(Graph *g, Node *n)
 {
     (void)g;
     const Shape *s = &n->in[0]->shape;
-    n->shape = shape_of(4, (int[]){s->dim[1], s->dim[2], TAPS, TAPS});
+    n->shape = shape_of(4, (int[]){s->dim[1], s->dim[2], WINOGRAD_TAPS, WINOGRAD_TAPS});
     n->batched = false;
 }
 
 /* -- evaluation -- */
 
-static void winograd_error_eval(Context *c, const Node *n, const Bindings *b, const Tensor *const *in, Tensor *out)
+static void winograd_error_eval(Context *c, const Node *n, const Bindings *b, const Tensor *const *in,
+                                Tensor *out)
 {
     (void)b;
     const WinogradAttrs *a = n->attrs;
@@ -65,15 +63,16 @@ static void winograd_error_eval(Context *c, const Node *n, const Bindings *b, co
     }
 }
 
-static void winograd_filter_product_eval(Context *c, const Node *n, const Bindings *b, const Tensor *const *in,
-                                         Tensor *out)
+static void winograd_filter_product_eval(Context *c, const Node *n, const Bindings *b,
+                                         const Tensor *const *in, Tensor *out)
 {
     (void)c, (void)b;
     int positions = n->shape.dim[0], outs = n->shape.dim[1], ins = n->shape.dim[2];
     int per_channel = shape_count(&in[0]->shape) / (positions * outs);
     for (int k = 0; k < positions * outs * ins; k++) {
         int p = k / (outs * ins), o = k / ins % outs, i = k % ins;
-        const double *e = in[0]->data + (p * outs + o) * per_channel, *v = in[1]->data + (p * ins + i) * per_channel;
+        const double *e = in[0]->data + (p * outs + o) * per_channel;
+        const double *v = in[1]->data + (p * ins + i) * per_channel;
         double sum = 0;
         for (int t = 0; t < per_channel; t++)
             sum += e[t] * v[t];
@@ -93,16 +92,22 @@ static void winograd_filter_grad_eval(Context *c, const Node *n, const Bindings 
         for (int p = 0; p < size * size; p++)
             s.at[p / size][p % size] = in[0]->data[p * filters + f];
         Grid w = winograd_transformed(m, &s);
-        for (int k = 0; k < TAPS * TAPS; k++)
-            out->data[f * TAPS * TAPS + k] = w.at[k / TAPS][k % TAPS];
+        for (int k = 0; k < WINOGRAD_TAPS * WINOGRAD_TAPS; k++)
+            out->data[f * WINOGRAD_TAPS * WINOGRAD_TAPS + k] = w.at[k / WINOGRAD_TAPS][k % WINOGRAD_TAPS];
     }
 }
 
 /* -- lowering: one kernel for all of it -- */
 
+static const Matrix *matrix_of(Lower *l, const Node *n, WinogradSide side)
+{
+    const WinogradAttrs *a = n->attrs;
+    return winograd_matrix(lower_context(l), a->tile, side);
+}
+
 static void error_nest(Lower *l, Node *n, const TilePart *part)
 {
-    const Matrix *m = winograd_matrix(lower_context(l), ((const WinogradAttrs *)n->attrs)->tile, WINOGRAD_ERROR);
+    const Matrix *m = matrix_of(l, n, WINOGRAD_ERROR);
     Nest *nest = nest_open(l);
     Affine row[2], column[2], tile[TILE_DIMS], cell[2];
     Affine channel = nest_axis(nest, "c", n->shape.dim[1], false);
@@ -141,7 +146,7 @@ static void product_nest(Lower *l, Node *n, const TilePart *part)
 
 static void grad_nest(Lower *l, Node *n)
 {
-    const Matrix *m = winograd_matrix(lower_context(l), ((const WinogradAttrs *)n->attrs)->tile, WINOGRAD_FILTER_GRAD);
+    const Matrix *m = matrix_of(l, n, WINOGRAD_FILTER_GRAD);
     Nest *nest = nest_open(l);
     Affine row[2], column[2];
     Affine out = nest_axis(nest, "oc", n->shape.dim[0], false);
@@ -177,8 +182,8 @@ static int all_at_a_time(const Node *n, int *dim)
 
 static int64_t winograd_filter_grad_macs(const Node *n)
 {
-    const Node *s = n->in[0];
-    return (int64_t)shape_count(&s->shape) * (shape_count(&s->in[0]->shape) / (s->shape.dim[0] * s->shape.dim[1]));
+    const Node *s = n->in[0], *e = s->in[0];
+    return (int64_t)shape_count(&e->shape) * s->shape.dim[2];
 }
 
 const Op op_winograd_error = {
@@ -188,15 +193,18 @@ const Op op_winograd_error = {
 };
 
 const Op op_winograd_filter_product = {
-    .name = "winograd_filter_product", .doc = "for each position in a tile, errors times inputs over all tiles",
+    .name = "winograd_filter_product",
+    .doc = "for each position in a tile, errors times inputs over all tiles",
     .attrs_size = sizeof(WinogradAttrs), .infer = winograd_filter_product_infer,
     .eval = winograd_filter_product_eval, .band = all_at_a_time, .print_attrs = winograd_print,
 };
 
 const Op op_winograd_filter_grad = {
     .name = "winograd_filter_grad", .doc = "gradients of filters from the sums of Winograd's products",
-    .attrs_size = sizeof(WinogradAttrs), .infer = winograd_filter_grad_infer, .eval = winograd_filter_grad_eval,
-    .lower = winograd_filter_grad_lower, .macs = winograd_filter_grad_macs, .algorithm = winograd_algorithm,
+    .attrs_size = sizeof(WinogradAttrs), .infer = winograd_filter_grad_infer,
+    .eval = winograd_filter_grad_eval,
+    .lower = winograd_filter_grad_lower, .macs = winograd_filter_grad_macs,
+    .algorithm = winograd_algorithm,
     .print_attrs = winograd_print,
 };
 

@@ -155,14 +155,15 @@ static void print_rows(Text *t, const Passes *passes, bool whole)
                         "                half[p][j] = (@_vec){0};\n"
                         "            continue;\n"
                         "        }\n", m->columns, m->rows);
-    text_add(t, "        const float *const x = a + %s * g->at;\n%s%s", whole ? "p" : "(p - n1)", passes->load,
-             passes->product);
+    text_add(t, "        const float *const x = a + %s * g->at;\n%s%s", whole ? "p" : "(p - n1)",
+             passes->load, passes->product);
     for (int j = 0; j < m->rows; j++)
         text_add(t, "        half[p][%d] = y%d;\n", j, j);
     text_add(t, "    }\n");
 }
 
-static void print_columns(Text *t, const Passes *passes, const char *count, void finish(Text *, const Matrix *))
+static void print_columns(Text *t, const Passes *passes, const char *count,
+                          void finish(Text *, const Matrix *))
 {
     text_add(t, "    for (int j = 0; j < %s; j++) {\n%s%s", count, passes->read, passes->product);
     finish(t, passes->m);

@@ -190,7 +190,8 @@ void bind(Schedule *s)
     nest->store.address = layout_address(s->c, nest, nest->store.node, nest->store.index);
     nest_loads(nest, bind_load, s);
     assign_clips(s);
-    nest->store.node->storage->clear |= nest->store.accumulate && nest->store.node->storage->place == PLACE_WORKSPACE;
+    Storage *to = nest->store.node->storage;
+    to->clear |= nest->store.accumulate && to->place == PLACE_WORKSPACE;
     clip_lanes(s);
     collapse(s);
 }

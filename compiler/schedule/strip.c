@@ -90,14 +90,16 @@ static double scalar_cost(const Strips *t)
     return volume * (2 + t->steps);
 }
 
-/* Whether the axis crosses borders, all of them forwards. */
-static bool peels(const Schedule *s, int axis)
+/* Whether the axis crosses borders, all of them forwards, and of loops inside it alone. */
+static bool peels(const Strips *t, int axis)
 {
+    const Schedule *s = t->s;
     bool crosses = false;
     for (int i = 0; i < s->clips; i++) {
-        if (s->clip[i].index.coef[axis] < 0 || s->clip[i].axis == axis)
+        int coef = s->clip[i].index.coef[axis];
+        if (coef < 0 || s->clip[i].axis == axis || (coef && t->outside[s->clip[i].axis]))
             return false;
-        crosses |= s->clip[i].index.coef[axis] > 0;
+        crosses |= coef > 0;
     }
     return crosses;
 }
@@ -128,7 +130,7 @@ static Choice choose(const Strips *t, bool peel)
             continue;
         if (!t->outside[axis]) {
             consider(t, &best, axis, s->nest->axis[axis].extent, false);
-        } else if (peel && !reduce && peels(s, axis)) {
+        } else if (peel && !reduce && peels(t, axis)) {
             s->tile_axis = axis;
             choose_peel(s);
             if (s->peel_end - s->peel_begin > s->nest->axis[axis].extent / 2)

@@ -8,7 +8,7 @@
 enum {
     ROW_LEAST = 4, ROW_MOST = 256,               /* sums */
     STEPS_WORTH = 32,                            /* of the reduction, for the array to pay */
-    CLIPPED_WORTH = 2                            /* the same where bounds are between the lanes and their sums */
+    CLIPPED_WORTH = 2                            /* where bounds lie between the lanes and their sums */
 };
 
 typedef struct Row { int axis; bool along, beside; } Row;
