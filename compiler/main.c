@@ -61,7 +61,7 @@ static const OptionRow option_rows[] = {
     {KEY_SCHEDULE, "schedule", "FILE", COMPILE | PREDICT | BENCH, "inner loops as --tune found them"},
     {KEY_TUNE, "tune", NULL, COMPILE | PREDICT | BENCH, "time inner loops here first; --schedule keeps them"},
     {KEY_WINOGRAD, "winograd", "TILE", NETWORK,
-     "of 3x3 convolutions at inference: off, f2, f4, f6, auto (auto)"},
+     "of 3x3 convolutions: off, f2, f4, f6, auto (auto)"},
     {KEY_EMIT, "emit", "FORM", NETWORK, "print ir, ir:PASS, plan or dot"},
     {KEY_RUNS, "runs", "N", GRADCHECK | BENCH, "bench: calls to time; gradcheck: points per tensor"},
     {KEY_LAYERS, "layers", NULL, BENCH, "time of each kernel, beside the machine's limits"},

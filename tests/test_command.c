@@ -554,6 +554,19 @@ START_TEST(bench_times_each_kernel)
 }
 END_TEST
 
+/* Kernels whose nests a team meets between are timed on one thread, which waits for nobody. */
+START_TEST(bench_times_kernels_of_many_nests)
+{
+    char path[300];
+    snprintf(path, sizeof path, "%s/tiles.lua", folder);
+    text_write(path, "return input { 3, 28, 28 }:conv2d { 64, kernel = 1 }:conv2d { 64, kernel = 3, pad = 1 }");
+    Run r = cnnc("bench --json --layers --runs 3 --winograd f4 FOLDER/tiles.lua");
+    ck_assert_msg(r.status == 0, "%s", r.err);
+    ck_assert_ptr_nonnull(strstr(r.out, "winograd_conv"));
+    run_free(&r);
+}
+END_TEST
+
 /* Parts of a concatenation are stored where it lies: each writes its own bytes alone. */
 START_TEST(bench_counts_what_a_kernel_writes)
 {
@@ -613,6 +626,7 @@ static void add_tests(TCase *t)
     tcase_add_test(t, gradcheck_accepts_right_gradients);
     tcase_add_test(t, bench_reports_figures);
     tcase_add_loop_test(t, bench_times_each_kernel, 0, COUNT(layer_runs));
+    tcase_add_test(t, bench_times_kernels_of_many_nests);
     tcase_add_test(t, bench_counts_what_a_kernel_writes);
     tcase_add_test(t, experiment_gets_its_arguments);
 }

@@ -202,6 +202,31 @@ START_TEST(too_large_a_member_is_seen)
 }
 END_TEST
 
+/* A network may end with a convolution: its result is the caller's, channels apart. */
+START_TEST(last_convolutions_have_leaves)
+{
+    static const char *const text[] = {
+        "return input { 3, 12, 14 }:conv2d { 32, kernel = 3, pad = 1 }:conv2d { 24, kernel = 3, pad = 1 }",
+        "return input { 3, 12, 14 }:conv2d { 16, kernel = 3, pad = 1 }:conv2d { 21, kernel = 1 }",
+    };
+    Context c;
+    int targets;
+    const Target *target = target_list(&targets);
+    context_init(&c);
+    for (int i = 0; i < targets; i++) {
+        if (target[i].lanes < 2)
+            continue;
+        Options options = {.batch = 1, .target = &target[i], .winograd = WINOGRAD_OFF, .threads = 1};
+        Graph *net = frontend_load_text(&c, text[_i], strlen(text[_i]), "last.lua", 1);
+        const Program *p = compile(net, &options, NULL);
+        const Kernel *last = p->forward->kernel[p->forward->kernels - 1];
+        ck_assert_int_eq(last->storage[0]->place, PLACE_OUTPUT);
+        ck_assert_msg(last->nest[0]->tile > 0, "%s: %s", target[i].name, last->nest[0]->schedule);
+    }
+    context_free(&c);
+}
+END_TEST
+
 Suite *leaves_suite(void)
 {
     Suite *s = suite_create("leaves");
@@ -209,6 +234,7 @@ Suite *leaves_suite(void)
     tcase_set_timeout(t, 120);
     tcase_add_test(t, sums_stay_in_registers);
     tcase_add_test(t, too_large_a_member_is_seen);
+    tcase_add_loop_test(t, last_convolutions_have_leaves, 0, 2);
     suite_add_tcase(s, t);
     return s;
 }
