@@ -384,13 +384,14 @@ static void lenet5_train_loss_cross_entropy1_reduce_max(
     cross_entropy1_reduce_max[0] = s0;
 }
 
-/* cross_entropy1: sub -> 1x10, lenet5.lua:13
+/* cross_entropy1: sub -> 1x10, lenet5.lua:13; in place of logits
  * plain loops */
 static void lenet5_train_loss_cross_entropy1_sub(
-    float *cross_entropy1_sub, const float *logits, const float *CNNC_RESTRICT cross_entropy1_reduce_max)
+    float *CNNC_RESTRICT cross_entropy1_sub, const float *CNNC_RESTRICT cross_entropy1_reduce_max)
 {
     for (int c = 0; c < 10; c++) {
-        cross_entropy1_sub[c] = logits[c] - cross_entropy1_reduce_max[0];
+        float *const y = cross_entropy1_sub + c;
+        y[0] = y[0] - cross_entropy1_reduce_max[0];
     }
 }
 
@@ -464,7 +465,7 @@ static float lenet5_train_loss_share(
     if (team->thread == 0)
         lenet5_train_loss_cross_entropy1_reduce_max(cross_entropy1_reduce_max, logits);
     if (team->thread == 0)
-        lenet5_train_loss_cross_entropy1_sub(cross_entropy1_sub, logits, cross_entropy1_reduce_max);
+        lenet5_train_loss_cross_entropy1_sub(cross_entropy1_sub, cross_entropy1_reduce_max);
     if (team->thread == 0)
         lenet5_train_loss_cross_entropy1_log(cross_entropy1_log, cross_entropy1_sub);
     if (team->thread == 0)
@@ -518,15 +519,15 @@ static void lenet5_train_backward_cross_entropy1_log(
     cross_entropy1_log[0] = logf(cross_entropy1_reduce_sum[0]);
 }
 
-/* cross_entropy1: mul -> 1x10, lenet5.lua:13
+/* cross_entropy1: mul -> 1x10, lenet5.lua:13; in place of cross_entropy1_exp
  * plain loops */
 static void lenet5_train_backward_cross_entropy1_mul(
-    float *cross_entropy1_mul, const float *cross_entropy1_exp,
-    const float *CNNC_RESTRICT cross_entropy1_reduce_sum, const int32_t *CNNC_RESTRICT label)
+    float *CNNC_RESTRICT cross_entropy1_mul, const float *CNNC_RESTRICT cross_entropy1_reduce_sum,
+    const int32_t *CNNC_RESTRICT label)
 {
     for (int c = 0; c < 10; c++) {
-        cross_entropy1_mul[c] = (cross_entropy1_exp[c] / cross_entropy1_reduce_sum[0] - (label[0] == c
-            ? 1.0f : 0.0f)) * 1.0f;
+        float *const y = cross_entropy1_mul + c;
+        y[0] = (y[0] / cross_entropy1_reduce_sum[0] - (label[0] == c ? 1.0f : 0.0f)) * 1.0f;
     }
 }
 
@@ -580,15 +581,14 @@ static void lenet5_train_backward_logits_weight_grad(
     }
 }
 
-/* logits + relu4: matmul + gate -> 1x84, lenet5.lua:11
+/* logits + relu4: matmul + gate -> 1x84, lenet5.lua:11; in place of relu4
  * tile o 3; unroll k */
 static void lenet5_train_backward_relu4_gate(
-    float *relu4_gate, const float *CNNC_RESTRICT cross_entropy1_mul,
-    const float *CNNC_RESTRICT logits_weight, const float *relu4)
+    float *CNNC_RESTRICT relu4_gate, const float *CNNC_RESTRICT cross_entropy1_mul,
+    const float *CNNC_RESTRICT logits_weight)
 {
     for (int o = 0; o < 84; o += 3) {
         const float *const w = logits_weight + o;
-        const float *const x = relu4 + o;
         float *const y = relu4_gate + o;
         float s0 = cross_entropy1_mul[0] * w[0] + cross_entropy1_mul[1] * w[84] + cross_entropy1_mul[2] * w[168]
             + cross_entropy1_mul[3] * w[252] + cross_entropy1_mul[4] * w[336] + cross_entropy1_mul[5] * w[420]
@@ -602,9 +602,9 @@ static void lenet5_train_backward_relu4_gate(
             + cross_entropy1_mul[3] * w[254] + cross_entropy1_mul[4] * w[338] + cross_entropy1_mul[5] * w[422]
             + cross_entropy1_mul[6] * w[506] + cross_entropy1_mul[7] * w[590] + cross_entropy1_mul[8] * w[674]
             + cross_entropy1_mul[9] * w[758];
-        y[0] = 0.0f < x[0] ? s0 : 0.0f;
-        y[1] = 0.0f < x[1] ? s1 : 0.0f;
-        y[2] = 0.0f < x[2] ? s2 : 0.0f;
+        y[0] = 0.0f < y[0] ? s0 : 0.0f;
+        y[1] = 0.0f < y[1] ? s1 : 0.0f;
+        y[2] = 0.0f < y[2] ? s2 : 0.0f;
     }
 }
 
@@ -664,32 +664,31 @@ static void lenet5_train_backward_linear2_weight_grad(
     }
 }
 
-/* linear2 + relu3: matmul + gate -> 1x120, lenet5.lua:10
+/* linear2 + relu3: matmul + gate -> 1x120, lenet5.lua:10; in place of relu3
  * tile o 4; unroll k by 7 */
 static void lenet5_train_backward_relu3_gate(
-    float *relu3_gate, const float *CNNC_RESTRICT relu4_gate, const float *CNNC_RESTRICT linear2_weight,
-    const float *relu3)
+    float *CNNC_RESTRICT relu3_gate, const float *CNNC_RESTRICT relu4_gate,
+    const float *CNNC_RESTRICT linear2_weight)
 {
     for (int o = 0; o < 120; o += 4) {
-        const float *const x = relu3 + o;
         float *const y = relu3_gate + o;
         float s0 = 0.0f, s1 = 0.0f, s2 = 0.0f, s3 = 0.0f;
         for (int k = 0; k < 84; k += 7) {
-            const float *const x2 = relu4_gate + k;
+            const float *const x = relu4_gate + k;
             const float *const w = linear2_weight + (o + k * 120);
-            s0 += x2[0] * w[0] + x2[1] * w[120] + x2[2] * w[240] + x2[3] * w[360] + x2[4] * w[480]
-                + x2[5] * w[600] + x2[6] * w[720];
-            s1 += x2[0] * w[1] + x2[1] * w[121] + x2[2] * w[241] + x2[3] * w[361] + x2[4] * w[481]
-                + x2[5] * w[601] + x2[6] * w[721];
-            s2 += x2[0] * w[2] + x2[1] * w[122] + x2[2] * w[242] + x2[3] * w[362] + x2[4] * w[482]
-                + x2[5] * w[602] + x2[6] * w[722];
-            s3 += x2[0] * w[3] + x2[1] * w[123] + x2[2] * w[243] + x2[3] * w[363] + x2[4] * w[483]
-                + x2[5] * w[603] + x2[6] * w[723];
+            s0 += x[0] * w[0] + x[1] * w[120] + x[2] * w[240] + x[3] * w[360] + x[4] * w[480] + x[5] * w[600]
+                + x[6] * w[720];
+            s1 += x[0] * w[1] + x[1] * w[121] + x[2] * w[241] + x[3] * w[361] + x[4] * w[481] + x[5] * w[601]
+                + x[6] * w[721];
+            s2 += x[0] * w[2] + x[1] * w[122] + x[2] * w[242] + x[3] * w[362] + x[4] * w[482] + x[5] * w[602]
+                + x[6] * w[722];
+            s3 += x[0] * w[3] + x[1] * w[123] + x[2] * w[243] + x[3] * w[363] + x[4] * w[483] + x[5] * w[603]
+                + x[6] * w[723];
         }
-        y[0] = 0.0f < x[0] ? s0 : 0.0f;
-        y[1] = 0.0f < x[1] ? s1 : 0.0f;
-        y[2] = 0.0f < x[2] ? s2 : 0.0f;
-        y[3] = 0.0f < x[3] ? s3 : 0.0f;
+        y[0] = 0.0f < y[0] ? s0 : 0.0f;
+        y[1] = 0.0f < y[1] ? s1 : 0.0f;
+        y[2] = 0.0f < y[2] ? s2 : 0.0f;
+        y[3] = 0.0f < y[3] ? s3 : 0.0f;
     }
 }
 
@@ -969,11 +968,11 @@ static void lenet5_train_backward_maxpool1_index(
     }
 }
 
-/* maxpool1 + relu1: maxpool_grad + gate -> 1x6x28x28, lenet5.lua:8
+/* maxpool1 + relu1: maxpool_grad + gate -> 1x6x28x28, lenet5.lua:8; in place of relu1
  * tile iw 7 */
 static void lenet5_train_backward_relu1_gate(
-    float *relu1_gate, const int32_t *CNNC_RESTRICT maxpool1_index,
-    const float *CNNC_RESTRICT conv2_input_grad, const float *relu1)
+    float *CNNC_RESTRICT relu1_gate, const int32_t *CNNC_RESTRICT maxpool1_index,
+    const float *CNNC_RESTRICT conv2_input_grad)
 {
     for (int c = 0; c < 6; c++) {
         for (int rh = 0; rh < 2; rh++) {
@@ -982,7 +981,6 @@ static void lenet5_train_backward_relu1_gate(
                     for (int iw = 0; iw < 14; iw += 7) {
                         const int32_t *const x = maxpool1_index + (c * 196 + ih * 14 + iw);
                         const float *const x2 = conv2_input_grad + (c * 196 + ih * 14 + iw);
-                        const float *const x3 = relu1 + (c * 784 + rh * 28 + ih * 56 + rw + iw * 2);
                         float *const y = relu1_gate + (c * 784 + rh * 28 + ih * 56 + rw + iw * 2);
                         const float v0 = x2[0];
                         float s0 = (x[0] == rh * 2 + rw ? v0 : 0.0f);
@@ -998,13 +996,13 @@ static void lenet5_train_backward_relu1_gate(
                         float s5 = (x[5] == rh * 2 + rw ? v5 : 0.0f);
                         const float v6 = x2[6];
                         float s6 = (x[6] == rh * 2 + rw ? v6 : 0.0f);
-                        y[0] = 0.0f < x3[0] ? s0 : 0.0f;
-                        y[2] = 0.0f < x3[2] ? s1 : 0.0f;
-                        y[4] = 0.0f < x3[4] ? s2 : 0.0f;
-                        y[6] = 0.0f < x3[6] ? s3 : 0.0f;
-                        y[8] = 0.0f < x3[8] ? s4 : 0.0f;
-                        y[10] = 0.0f < x3[10] ? s5 : 0.0f;
-                        y[12] = 0.0f < x3[12] ? s6 : 0.0f;
+                        y[0] = 0.0f < y[0] ? s0 : 0.0f;
+                        y[2] = 0.0f < y[2] ? s1 : 0.0f;
+                        y[4] = 0.0f < y[4] ? s2 : 0.0f;
+                        y[6] = 0.0f < y[6] ? s3 : 0.0f;
+                        y[8] = 0.0f < y[8] ? s4 : 0.0f;
+                        y[10] = 0.0f < y[10] ? s5 : 0.0f;
+                        y[12] = 0.0f < y[12] ? s6 : 0.0f;
                     }
                 }
             }
@@ -1133,7 +1131,7 @@ static float lenet5_train_accumulate_share(
     if (team->thread == 0)
         lenet5_train_loss_cross_entropy1_reduce_max(cross_entropy1_reduce_max, logits);
     if (team->thread == 0)
-        lenet5_train_loss_cross_entropy1_sub(cross_entropy1_sub, logits, cross_entropy1_reduce_max);
+        lenet5_train_loss_cross_entropy1_sub(cross_entropy1_sub, cross_entropy1_reduce_max);
     if (team->thread == 0)
         lenet5_train_backward_cross_entropy1_exp(cross_entropy1_exp, cross_entropy1_sub);
     if (team->thread == 0)
@@ -1143,20 +1141,19 @@ static float lenet5_train_accumulate_share(
     if (team->thread == 0)
         lenet5_train_loss_loss(loss, label, cross_entropy1_sub, cross_entropy1_log);
     if (team->thread == 0)
-        lenet5_train_backward_cross_entropy1_mul(
-        cross_entropy1_mul, cross_entropy1_exp, cross_entropy1_reduce_sum, label);
+        lenet5_train_backward_cross_entropy1_mul(cross_entropy1_mul, cross_entropy1_reduce_sum, label);
     if (team->thread == 0)
         lenet5_train_backward_logits_bias_grad(grad->logits_bias, cross_entropy1_mul);
     if (team->thread == 0)
         lenet5_train_backward_logits_weight_grad(grad->logits_weight, cross_entropy1_mul, relu4);
     if (team->thread == 0)
-        lenet5_train_backward_relu4_gate(relu4_gate, cross_entropy1_mul, params->logits_weight, relu4);
+        lenet5_train_backward_relu4_gate(relu4_gate, cross_entropy1_mul, params->logits_weight);
     if (team->thread == 0)
         lenet5_train_backward_linear2_bias_grad(grad->linear2_bias, relu4_gate);
     if (team->thread == 0)
         lenet5_train_backward_linear2_weight_grad(grad->linear2_weight, relu4_gate, relu3);
     if (team->thread == 0)
-        lenet5_train_backward_relu3_gate(relu3_gate, relu4_gate, params->linear2_weight, relu3);
+        lenet5_train_backward_relu3_gate(relu3_gate, relu4_gate, params->linear2_weight);
     if (team->thread == 0)
         lenet5_train_backward_linear1_bias_grad(grad->linear1_bias, relu3_gate);
     lenet5_train_meet(team);
@@ -1178,7 +1175,7 @@ static float lenet5_train_accumulate_share(
     if (team->thread == 0)
         lenet5_train_backward_maxpool1_index(maxpool1_index, relu1);
     if (team->thread == 0)
-        lenet5_train_backward_relu1_gate(relu1_gate, maxpool1_index, conv2_input_grad, relu1);
+        lenet5_train_backward_relu1_gate(relu1_gate, maxpool1_index, conv2_input_grad);
     if (team->thread == 0)
         lenet5_train_backward_conv1_bias_grad(grad->conv1_bias, relu1_gate);
     lenet5_train_meet(team);

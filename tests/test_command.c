@@ -559,7 +559,8 @@ START_TEST(bench_times_kernels_of_many_nests)
 {
     char path[300];
     snprintf(path, sizeof path, "%s/tiles.lua", folder);
-    text_write(path, "return input { 3, 28, 28 }:conv2d { 64, kernel = 1 }:conv2d { 64, kernel = 3, pad = 1 }");
+    text_write(path, "local x = input { 3, 28, 28 }:conv2d { 64, kernel = 1 }\n"
+                     "return x:conv2d { 64, kernel = 3, pad = 1 }\n");
     Run r = cnnc("bench --json --layers --runs 3 --winograd f4 FOLDER/tiles.lua");
     ck_assert_msg(r.status == 0, "%s", r.err);
     ck_assert_ptr_nonnull(strstr(r.out, "winograd_conv"));

@@ -197,7 +197,7 @@ static bool try_channels(Choice *c)
 {
     Nest *nest = c->nest;
     const Store *store = &nest->store;
-    if (store->node->storage->place != PLACE_OUTPUT || store->node->shape.rank < 2)
+    if (store->node->storage->place != PLACE_OUTPUT || store->node->shape.rank < 3)
         return false;
     c->apart = true;
     for (int i = 0; i < nest->axes; i++) {

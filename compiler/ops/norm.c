@@ -2,6 +2,118 @@
 #include "ops.h"
 
 #include <math.h>
+#include <string.h>
+
+/* -- normalize -- */
+
+/* A statistic of x as a number of its own: what flows back to x through it is normalize's to say. */
+static Expr *held_element(Lower *l, Node *n, const Affine *index)
+{
+    return element(l, n->in[0], index);
+}
+
+static void held_eval(Context *c, const Node *n, const Bindings *b, const Tensor *const *in, Tensor *out)
+{
+    (void)c, (void)b;
+    memcpy(out->data, in[0]->data, (size_t)shape_count(&n->shape) * sizeof *out->data);
+}
+
+static Node *held_gradient(Graph *g, Node *n, Node *dy, int i)
+{
+    (void)g, (void)n, (void)dy, (void)i;
+    return NULL;
+}
+
+const Op op_held = {
+    .name = "held", .doc = "x, through which no gradient flows", .traits = OP_POINTWISE | OP_CHEAP,
+    .infer = same_shape, .eval = held_eval, .gradient = held_gradient, .element = held_element,
+};
+
+/* x - mean, which is never worth storing. */
+static void centred_eval(Context *c, const Node *n, const Bindings *b, const Tensor *const *in, Tensor *out)
+{
+    (void)c, (void)b;
+    for (int i = 0, count = shape_count(&n->shape); i < count; i++)
+        out->data[i] = in[0]->data[i] - in[1]->data[i];
+}
+
+static Expr *centred_element(Lower *l, Node *n, const Affine *index)
+{
+    return expr_call(l, FN_SUB, element(l, n->in[0], index), element(l, n->in[1], index), NULL);
+}
+
+const Op op_centred = {
+    .name = "centred", .doc = "x - mean, in gradients of normalize", .traits = OP_POINTWISE | OP_CHEAP,
+    .infer = same_shape, .eval = centred_eval, .element = centred_element,
+};
+
+/* Operands: x; then, along its channels, mean, scale = gamma rstd, shift = beta and, for gradients
+ * alone, rstd.  Mean and rstd are statistics of x itself. */
+enum { NORM_X, NORM_MEAN, NORM_SCALE, NORM_SHIFT, NORM_RSTD, NORM_INS };
+
+static Node *normalize(Graph *g, Node *x, Node *mean, Node *rstd, Node *gamma, Node *beta)
+{
+    Node *held = node_new(g, &op_held, 1, &rstd, NULL);
+    Node *in[NORM_INS] = {[NORM_MEAN] = mean, [NORM_SCALE] = mul(g, gamma, held), [NORM_SHIFT] = beta,
+                          [NORM_RSTD] = rstd};
+    for (int i = NORM_MEAN; i < NORM_INS; i++)
+        in[i] = along_channels(g, in[i], x);
+    in[NORM_X] = x;
+    return node_new(g, &op_normalize, NORM_INS, in, NULL);
+}
+
+/* What lies along the channels, a number each. */
+static Node *by_channel(const Node *n, int operand)
+{
+    return n->in[operand]->in[0];
+}
+
+static void normalize_eval(Context *c, const Node *n, const Bindings *b, const Tensor *const *in, Tensor *out)
+{
+    (void)c, (void)b;
+    for (int i = 0, count = shape_count(&n->shape); i < count; i++) {
+        double centred = in[NORM_X]->data[i] - in[NORM_MEAN]->data[i];
+        out->data[i] = centred * in[NORM_SCALE]->data[i] + in[NORM_SHIFT]->data[i];
+    }
+}
+
+static Expr *normalize_element(Lower *l, Node *n, const Affine *index)
+{
+    Expr *in[NORM_SHIFT + 1];
+    for (int i = 0; i <= NORM_SHIFT; i++)
+        in[i] = element(l, n->in[i], index);
+    Expr *centred = expr_call(l, FN_SUB, in[NORM_X], in[NORM_MEAN], NULL);
+    return expr_call(l, FN_ADD, expr_call(l, FN_MUL, centred, in[NORM_SCALE], NULL), in[NORM_SHIFT], NULL);
+}
+
+/* y = gamma r d + beta with d = x - mean(x), r = 1/sqrt(mean(d^2) + eps), per channel:
+ * dr/dx_j = -r^3 d_j / count, so
+ * dx_j = gamma r (dy_j - mean(dy) - d_j r^2 mean(dy d)) = a dy_j + b d_j + c, the whole gradient:
+ * nothing more flows through mean and rstd.  The sums behind the two means are also those of the
+ * gradients of beta and gamma (Ioffe and Szegedy, Batch Normalization, ICML 2015). */
+static Node *normalize_gradient(Graph *g, Node *n, Node *dy, int i)
+{
+    if (i == NORM_MEAN || i == NORM_RSTD)
+        return NULL;
+    if (i == NORM_SHIFT)
+        return dy;
+    Node *centred = node_new(g, &op_centred, 2, n->in, NULL), *dyd = mul(g, dy, centred);
+    if (i == NORM_SCALE)
+        return dyd;
+    unsigned axes = ~(1u << 1);
+    double count = (double)shape_count(&n->shape) / n->shape.dim[1];
+    Node *rstd = by_channel(n, NORM_RSTD), *a = by_channel(n, NORM_SCALE);
+    Node *b = mul(g, mul(g, a, mul(g, rstd, rstd)), mul_scalar(g, reduce_sum(g, dyd, axes), -1 / count));
+    Node *c = mul(g, a, mul_scalar(g, reduce_sum(g, dy, axes), -1 / count));
+    Node *passed = add(g, mul(g, dy, along_channels(g, a, n)), along_channels(g, c, n));
+    return add(g, mul(g, centred, along_channels(g, b, n)), passed);
+}
+
+const Op op_normalize = {
+    .name = "normalize", .doc = "(x - mean) * gamma * rstd + beta, mean and rstd those of x itself",
+    .traits = OP_POINTWISE | OP_CHEAP, .infer = same_shape, .eval = normalize_eval,
+    .gradient = normalize_gradient, .element = normalize_element,
+};
 
 /* -- batchnorm -- */
 
@@ -63,10 +175,7 @@ static Node *batchnorm_training(Graph *g, const BatchnormAttrs *at, Node **in)
     double unbiased = FAULT(g->c, FAULT_BIASED_VARIANCE) ? 1 : count / (count - 1);
     update(g, in[BN_MEAN], mean, at->momentum);
     update(g, in[BN_VAR], mul_scalar(g, var, unbiased), at->momentum);
-    Node *by_channel[] = {x, mean, rstd, in[BN_GAMMA], in[BN_BETA]};
-    for (int i = 1; i < 5; i++)
-        by_channel[i] = along_channels(g, by_channel[i], x);
-    return node_new(g, &op_normalize, 5, by_channel, NULL);
+    return normalize(g, x, mean, rstd, in[BN_GAMMA], in[BN_BETA]);
 }
 
 static Node *batchnorm_specialise(Graph *g, Node *n, Node **in, bool training)
@@ -121,63 +230,6 @@ const Op op_batchnorm = {
         "return input { 2, 7 }:batchnorm { eps = 0.01, momentum = 0.3 }",
         "return input { 2, 2, 3, 2 }:batchnorm():relu()", "return input { 4 }:linear { 3 }:batchnorm()",
         "return input { 2, 5, 5 }:conv2d { 3, kernel = 3 }:batchnorm():relu()", NULL},
-};
-
-/* -- normalize -- */
-
-/* Operands along the channels of x: mean and rstd of its batch, then gamma and beta or, for xhat,
- * neither. */
-enum { NORM_X, NORM_MEAN, NORM_RSTD, NORM_GAMMA, NORM_BETA, NORM_XHAT_INS = NORM_GAMMA };
-
-static void normalize_eval(Context *c, const Node *n, const Bindings *b, const Tensor *const *in, Tensor *out)
-{
-    (void)c, (void)b;
-    for (int i = 0, count = shape_count(&n->shape); i < count; i++) {
-        double xhat = (in[NORM_X]->data[i] - in[NORM_MEAN]->data[i]) * in[NORM_RSTD]->data[i];
-        bool scaled = n->ins > NORM_XHAT_INS;
-        out->data[i] = scaled ? xhat * in[NORM_GAMMA]->data[i] + in[NORM_BETA]->data[i] : xhat;
-    }
-}
-
-static Expr *normalize_element(Lower *l, Node *n, const Affine *index)
-{
-    Expr *in[NORM_BETA + 1];
-    for (int i = 0; i < n->ins; i++)
-        in[i] = element(l, n->in[i], index);
-    Expr *centred = expr_call(l, FN_SUB, in[NORM_X], in[NORM_MEAN], NULL);
-    Expr *xhat = expr_call(l, FN_MUL, centred, in[NORM_RSTD], NULL);
-    if (n->ins == NORM_XHAT_INS)
-        return xhat;
-    return expr_call(l, FN_ADD, expr_call(l, FN_MUL, xhat, in[NORM_GAMMA], NULL), in[NORM_BETA], NULL);
-}
-
-/* y = gamma xhat + beta with xhat = (x - mean(x)) r, r = 1/sqrt(mean((x - mean(x))^2) + eps), per
- * channel: dr/dx_j = -r^2 xhat_j / count, so
- * dx_j = gamma r (dy - mean(dy) - xhat mean(dy xhat))_j.
- * That is the whole gradient: nothing more flows through mean and rstd.  The sums behind the two
- * means are the gradients of beta and gamma (Ioffe and Szegedy, Batch Normalization, ICML 2015). */
-static Node *normalize_gradient(Graph *g, Node *n, Node *dy, int i)
-{
-    if (i == NORM_MEAN || i == NORM_RSTD)
-        return NULL;
-    if (i == NORM_BETA)
-        return dy;
-    Node *xhat = node_new(g, &op_normalize, NORM_XHAT_INS, n->in, NULL);
-    if (i == NORM_GAMMA)
-        return mul(g, dy, xhat);
-    unsigned axes = ~(1u << 1);
-    double count = (double)shape_count(&n->shape) / n->shape.dim[1];
-    Node *mean_dy = mul_scalar(g, reduce_sum(g, dy, axes), 1 / count);
-    Node *mean_dyy = mul_scalar(g, reduce_sum(g, mul(g, dy, xhat), axes), 1 / count);
-    Node *along = sub(g, dy, along_channels(g, mean_dy, n));
-    Node *dxhat = sub(g, along, mul(g, xhat, along_channels(g, mean_dyy, n)));
-    return mul(g, mul(g, n->in[NORM_GAMMA], n->in[NORM_RSTD]), dxhat);
-}
-
-const Op op_normalize = {
-    .name = "normalize", .doc = "(x - mean) * rstd, both statistics of x itself; then * gamma + beta",
-    .traits = OP_POINTWISE | OP_CHEAP, .infer = same_shape, .eval = normalize_eval,
-    .gradient = normalize_gradient, .element = normalize_element,
 };
 
 /* -- dropout -- */

@@ -17,7 +17,8 @@ extern const Op op_add, op_sub, op_mul, op_div, op_neg, op_exp, op_log, op_sqrt,
     op_sigmoid, op_tanh, op_copy;                                                  /* pointwise.c */
 extern const Op op_relu, op_relu6, op_clip, op_leaky_relu, op_gate;                /* clamp.c */
 extern const Op op_reduce_sum, op_reduce_max, op_softmax, op_log_softmax;          /* reduce.c */
-extern const Op op_batchnorm, op_normalize, op_dropout, op_drop;                   /* norm.c */
+extern const Op op_batchnorm, op_held, op_centred, op_normalize, op_dropout,
+    op_drop;                                                                       /* norm.c */
 extern const Op op_flatten, op_reshape, op_broadcast, op_slice, op_concat, op_reverse;    /* move.c */
 extern const Op op_cross_entropy, op_mse, op_one_hot;                              /* loss.c */
 

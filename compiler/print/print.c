@@ -56,6 +56,8 @@ static void kernel_comment(File *file, const Kernel *k, int others)
         text_add(file->t, "; %s", kernel_start(k)->op->algorithm(p->c, kernel_start(k)));
     if (others)
         text_add(file->t, "; and %d like it", others);
+    if (k->storage[0]->takes)
+        text_add(file->t, "; in place%s%s", others ? "" : " of ", others ? "" : k->storage[0]->takes->name);
     const char *schedule = "";
     for (int i = 0; i < k->nests; i++)           /* residue classes often share theirs */
         if (strcmp(k->nest[i]->schedule, schedule))
