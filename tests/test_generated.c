@@ -211,7 +211,7 @@ END_TEST
 /* -- how long they are -- */
 
 static const struct { const char *target; int direct, whole; } lengths[] = {
-    {"generic", 2000, 2000}, {"x86-64-v2", 2100, 2500}, {"x86-64-v3", 2300, 2800}, {"x86-64-v4", 2000, 2800},
+    {"generic", 2000, 2000}, {"x86-64-v2", 2030, 2410}, {"x86-64-v3", 2220, 2740}, {"x86-64-v4", 2000, 2700},
 };
 
 static int lines_of(Context *c, const char *target, const char *winograd)
@@ -230,7 +230,8 @@ static int lines_of(Context *c, const char *target, const char *winograd)
 }
 
 /* ResNet-50's 53 convolutions have few geometries, and kernels of one geometry are one function;
- * Winograd's transforms and the tiles of its products come on top. */
+ * Winograd's transforms and the tiles of its products come on top.  The aim is 2,000 lines for all:
+ * where a number is larger it is what has been reached, rounded up to ten, and may only sink. */
 START_TEST(deep_networks_stay_short)
 {
     Context c;

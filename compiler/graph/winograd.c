@@ -64,8 +64,10 @@ static bool has_blocks(const Node *n, const ConvWork *w, int lanes, bool frozen)
 static int choose(const Choice *c, const Node *n)
 {
     int lanes = c->target->lanes, best = WINOGRAD_OFF;
-    if (c->tile != WINOGRAD_AUTO || n->shape.rank != 4)
-        return c->tile == WINOGRAD_AUTO ? WINOGRAD_OFF : c->tile;
+    if (c->tile != WINOGRAD_AUTO)
+        return c->tile;
+    if (n->shape.rank != 4)
+        return WINOGRAD_OFF;
     const ConvWork w = n->op->work(n);
     for (int tile = 2; tile <= 4 && has_blocks(n, &w, lanes, c->frozen); tile += 2)
         if (cycles(&w, lanes, tile, c->frozen) < cycles(&w, lanes, best, c->frozen))

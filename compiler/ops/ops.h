@@ -162,6 +162,9 @@ Grid winograd_transformed(const Matrix *m, const Grid *from);
 /* Where tile number t of a channel is: its sample, its first output row and column. */
 typedef struct Tile { int sample, row, column; } Tile;
 Tile winograd_tile(const WinogradAttrs *a, int t);
+/* The tiles of in[0], before which are `begin` zeros, by one side's matrix. */
+void winograd_tiles_eval(Context *c, const Node *n, WinogradSide side, const int *begin,
+                         const Tensor *const *in, Tensor *out);
 
 /* -- lowering -- */
 
@@ -178,7 +181,9 @@ void winograd_tile_axes(Nest *nest, const Node *n, const TilePart *part, bool re
 void winograd_cells(const Node *n, const Affine *tile, const Affine *at, Affine *cell);
 /* Row at[0] and column at[1] of a tile's grid as one position. */
 Affine winograd_position(const Node *n, const Affine *at);
-/* Stores v, node n, of the part. */
+/* Stores node n, the part's tiles of its operand as winograd_tiles_eval has them. */
+void winograd_tiles_nest(Lower *l, Node *n, const TilePart *part, WinogradSide side, const int *begin);
+/* The same of v. */
 void winograd_input_nest(Lower *l, Node *n, const TilePart *part);
 
 #endif

@@ -104,12 +104,11 @@ Tile winograd_tile(const WinogradAttrs *a, int t)
     return (Tile){t / plane, t % plane / columns * a->tile, t % columns * a->tile};
 }
 
-static void winograd_input_eval(Context *c, const Node *n, const Bindings *b, const Tensor *const *in,
-                                Tensor *out)
+void winograd_tiles_eval(Context *c, const Node *n, WinogradSide side, const int *begin,
+                         const Tensor *const *in, Tensor *out)
 {
-    (void)b;
     const WinogradAttrs *a = n->attrs;
-    const Matrix *m = winograd_matrix(c, a->tile, WINOGRAD_INPUT);
+    const Matrix *m = winograd_matrix(c, a->tile, side);
     const Shape *x = &in[0]->shape;
     int channels = x->dim[1], height = x->dim[2], width = x->dim[3], size = winograd_grid(a);
     int per_channel = x->dim[0] * winograd_tiles(a, 0) * winograd_tiles(a, 1);
@@ -117,15 +116,24 @@ static void winograd_input_eval(Context *c, const Node *n, const Bindings *b, co
         Tile t = winograd_tile(a, k % per_channel);
         const double *plane = in[0]->data + (t.sample * channels + k / per_channel) * height * width;
         Grid g = {0};
-        for (int p = 0; p < size * size; p++) {
-            int row = t.row + p / size - a->begin[0], column = t.column + p % size - a->begin[1];
+        for (int p = 0; p < m->columns * m->columns; p++) {
+            int i = p / m->columns, j = p % m->columns;
+            int row = t.row + i - begin[0], column = t.column + j - begin[1];
             if (row >= 0 && row < height && column >= 0 && column < width)
-                g.at[p / size][p % size] = plane[row * width + column];
+                g.at[i][j] = plane[row * width + column];
         }
         g = winograd_transformed(m, &g);
         for (int p = 0; p < size * size; p++)
             out->data[p * channels * per_channel + k] = g.at[p / size][p % size];
     }
+}
+
+static void winograd_input_eval(Context *c, const Node *n, const Bindings *b, const Tensor *const *in,
+                                Tensor *out)
+{
+    const WinogradAttrs *a = n->attrs;
+    (void)b;
+    winograd_tiles_eval(c, n, WINOGRAD_INPUT, a->begin, in, out);
 }
 
 static void winograd_product_eval(Context *c, const Node *n, const Bindings *b, const Tensor *const *in,
@@ -215,10 +223,10 @@ void winograd_cells(const Node *n, const Affine *tile, const Affine *at, Affine 
         cell[d] = affine_sum(affine_times(tile[ROWS + d], a->tile), at[d]);
 }
 
-void winograd_input_nest(Lower *l, Node *n, const TilePart *part)
+void winograd_tiles_nest(Lower *l, Node *n, const TilePart *part, WinogradSide side, const int *begin)
 {
     const WinogradAttrs *a = n->attrs;
-    const Matrix *m = winograd_matrix(lower_context(l), a->tile, WINOGRAD_INPUT);
+    const Matrix *m = winograd_matrix(lower_context(l), a->tile, side);
     Nest *nest = nest_open(l);
     Affine row[2], column[2], tile[TILE_DIMS], cell[2];
     Affine channel = nest_axis(nest, "c", n->shape.dim[1], false);
@@ -226,10 +234,16 @@ void winograd_input_nest(Lower *l, Node *n, const TilePart *part)
     nest_matrix(nest, m, (int[]){m->rows, m->rows}, row, column);
     winograd_cells(n, tile, column, cell);
     for (int d = 0; d < 2; d++)
-        cell[d].constant -= a->begin[d];
+        cell[d].constant -= begin[d];
     Expr *term = element_bordered(l, n->in[0], (Affine[]){tile[SAMPLES], channel, cell[0], cell[1]});
     nest_close_part(l, n, nest, REDUCE_SUM, term,
                     (Affine[]){winograd_position(n, row), channel, tile[SAMPLES], tile[ROWS], tile[COLUMNS]});
+}
+
+void winograd_input_nest(Lower *l, Node *n, const TilePart *part)
+{
+    const WinogradAttrs *a = n->attrs;
+    winograd_tiles_nest(l, n, part, WINOGRAD_INPUT, a->begin);
 }
 
 static void product_nest(Lower *l, Node *n, const TilePart *part)

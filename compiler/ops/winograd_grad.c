@@ -41,26 +41,14 @@ static void winograd_filter_grad_infer(Graph *g, Node *n)
 
 /* -- evaluation -- */
 
+/* No zeros stand before dy: its tiles are those of y. */
+static const int no_border[2];
+
 static void winograd_error_eval(Context *c, const Node *n, const Bindings *b, const Tensor *const *in,
                                 Tensor *out)
 {
     (void)b;
-    const WinogradAttrs *a = n->attrs;
-    const Matrix *m = winograd_matrix(c, a->tile, WINOGRAD_ERROR);
-    const Shape *dy = &in[0]->shape;
-    int channels = dy->dim[1], height = dy->dim[2], width = dy->dim[3], size = winograd_grid(a);
-    int per_channel = dy->dim[0] * winograd_tiles(a, 0) * winograd_tiles(a, 1);
-    for (int k = 0; k < channels * per_channel; k++) {
-        Tile t = winograd_tile(a, k % per_channel);
-        const double *plane = in[0]->data + (t.sample * channels + k / per_channel) * height * width;
-        Grid g = {0};
-        for (int i = 0; i < a->tile && t.row + i < height; i++)
-            for (int j = 0; j < a->tile && t.column + j < width; j++)
-                g.at[i][j] = plane[(t.row + i) * width + t.column + j];
-        g = winograd_transformed(m, &g);
-        for (int p = 0; p < size * size; p++)
-            out->data[p * channels * per_channel + k] = g.at[p / size][p % size];
-    }
+    winograd_tiles_eval(c, n, WINOGRAD_ERROR, no_border, in, out);
 }
 
 static void winograd_filter_product_eval(Context *c, const Node *n, const Bindings *b,
@@ -99,26 +87,6 @@ static void winograd_filter_grad_eval(Context *c, const Node *n, const Bindings 
 
 /* -- lowering: one kernel for all of it -- */
 
-static const Matrix *matrix_of(Lower *l, const Node *n, WinogradSide side)
-{
-    const WinogradAttrs *a = n->attrs;
-    return winograd_matrix(lower_context(l), a->tile, side);
-}
-
-static void error_nest(Lower *l, Node *n, const TilePart *part)
-{
-    const Matrix *m = matrix_of(l, n, WINOGRAD_ERROR);
-    Nest *nest = nest_open(l);
-    Affine row[2], column[2], tile[TILE_DIMS], cell[2];
-    Affine channel = nest_axis(nest, "c", n->shape.dim[1], false);
-    winograd_tile_axes(nest, n, part, false, tile);
-    nest_matrix(nest, m, (int[]){m->rows, m->rows}, row, column);
-    winograd_cells(n, tile, column, cell);
-    Expr *term = element_bordered(l, n->in[0], (Affine[]){tile[SAMPLES], channel, cell[0], cell[1]});
-    nest_close_part(l, n, nest, REDUCE_SUM, term,
-                    (Affine[]){winograd_position(n, row), channel, tile[SAMPLES], tile[ROWS], tile[COLUMNS]});
-}
-
 /* Parts add up. */
 static bool is_part(const Node *e, const TilePart *part)
 {
@@ -146,7 +114,8 @@ static void product_nest(Lower *l, Node *n, const TilePart *part)
 
 static void grad_nest(Lower *l, Node *n)
 {
-    const Matrix *m = matrix_of(l, n, WINOGRAD_FILTER_GRAD);
+    const WinogradAttrs *a = n->attrs;
+    const Matrix *m = winograd_matrix(lower_context(l), a->tile, WINOGRAD_FILTER_GRAD);
     Nest *nest = nest_open(l);
     Affine row[2], column[2];
     Affine out = nest_axis(nest, "oc", n->shape.dim[0], false);
@@ -160,7 +129,7 @@ static void band_nests(Lower *l, Node *n, const TilePart *part)
 {
     Node *product = n->in[0];
     winograd_input_nest(l, product->in[1], part);
-    error_nest(l, product->in[0], part);
+    winograd_tiles_nest(l, product->in[0], part, WINOGRAD_ERROR, no_border);
     product_nest(l, product, part);
 }
 

@@ -7,7 +7,7 @@
 #include <string.h>
 
 /* Nanoseconds, roughly: what the host needs beside the elements themselves. */
-enum { PER_CALL = 60, PER_STEP = 6, PER_ROW = 2, PER_FOLD = 40, PER_NEAR = 1, PER_FAR = 1, LANES = 8 };
+enum { PER_CALL = 60, PER_STEP = 6, PER_ROW = 2, PER_FOLD = 40, PER_APART = 1, LANES = 8 };
 
 typedef struct Choice {
     int run, row;             /* -1: none */
@@ -31,11 +31,10 @@ static int steps_of(const Expr *e)
     return steps;
 }
 
-/* Elements apart: near ones share a line of the cache. */
+/* Elements that do not lie side by side. */
 static double stride_cost(int stride)
 {
-    int size = stride < 0 ? -stride : stride;
-    return size <= 1 ? 0 : size <= 4 ? PER_NEAR : PER_FAR;
+    return stride >= -1 && stride <= 1 ? 0 : PER_APART;
 }
 
 static double strided(const Expr *e, int axis)

@@ -100,9 +100,9 @@ enum { BLOCK = 4 };
     default: DENSE_ROWS(T, S, EACH(a[i], b[i], c[i], S, value)) \
     }
 
-static void move(const Spot *p, int rows, int length)
+static void move(const Spot *p, int rows, int n)
 {
-    const int n = length, to_run = p[0].run, from_run = p[1].run;
+    const int to_run = p[0].run, from_run = p[1].run;
     if (to_run == 1 && from_run == 1)
         ROWS(float, float, EACH(a[i], 0, 0, float, x))
     if (to_run == 1 && from_run == 0)
