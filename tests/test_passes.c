@@ -15,6 +15,7 @@ typedef struct Passing {
     Bindings bindings;
     Graph *g;                  /* before the pass */
     const Tensor *value;       /* of its roots */
+    int tiles;                 /* nodes that Winograd's algorithm has made */
 } Passing;
 
 static const Tensor *evaluate(const Passing *p, Graph *g)
@@ -66,11 +67,24 @@ static Graph *start(Passing *p, bool training)
     return net;
 }
 
+/* By every tile: convolutions and both of their gradients. */
+static void winograd_passes(Passing *p)
+{
+    Graph *direct = p->g;
+    for (int tile = 2; tile <= 6; tile += 2) {
+        Graph *tiled = winograd(direct, target_find("generic"), tile, false);
+        for (int i = 0; i < tiled->nodes; i++)
+            p->tiles += tiled->node[i]->op->band != NULL;
+        assert_same_values(p, "winograd", tiled);
+    }
+}
+
 static void training_passes(Passing *p)
 {
     start(p, true);
     assert_same_values(p, "expand", expand(p->g));
     assert_same_values(p, "fold", fold(p->g, false));
+    winograd_passes(p);
     assert_same_values(p, "fuse", fuse(p->g));
 }
 
@@ -110,17 +124,19 @@ START_TEST(passes_keep_values)
     Context c;
     Network *network;
     context_init(&c);
-    int count = all_networks(&c, RANDOM, &network), tried = 0;
+    int count = all_networks(&c, RANDOM, &network), tried = 0, tiled = 0;
     for (int i = 0; i < count; i++) {
         Trial t;
         Passing p = {.c = &t.c, .trial = &t};
         if (!trial_open(&t, &network[i])) {
             ck_assert_msg(attempt(&t.c, all_passes, &p), "%s\n%s", t.c.message, network[i].text);
             tried++;
+            tiled += p.tiles > 0;
         }
         trial_close(&t);
     }
     ck_assert_int_ge(tried, count - count / 50);
+    ck_assert_int_gt(tiled, 0);
     context_free(&c);
 }
 END_TEST
