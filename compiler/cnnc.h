@@ -177,6 +177,7 @@ typedef struct Options {
     const LeafShapes *shapes;   /* NULL: the schedule's own */
     int candidate;            /* which shape it chooses: 0 its best, 1 .. CANDIDATES - 1 for timing */
     int winograd;             /* WINOGRAD_AUTO, WINOGRAD_OFF or the tile of all that can: 2, 4, 6 */
+    int64_t max_workspace, max_params;    /* bytes that code and parameters may take; 0: any */
     const char *emit;         /* NULL, or "ir", "plan", "dot" */
     const char *emit_after;   /* the pass after which ir is printed; NULL: the last */
 } Options;
@@ -201,6 +202,15 @@ struct Program {
 
 /* Net and options -> everything that the printer needs. */
 Program *compile(Graph *net, const Options *options, FILE *emit);
+
+/* ------------------------------------------------------------------- memory.c
+ * What is alive in a workspace while each kernel runs. */
+
+/* Fails when the workspaces or the parameters exceed the options' limits, with the layers
+ * that need most. */
+void memory_check(const Program *p);
+/* Live bytes over time, a bar and the tensors' names for each kernel; training may be NULL. */
+void memory_print(const Program *inference, const Program *training, FILE *out);
 
 /* ------------------------------------------------------------- print/ (print.h)
  * The only place that writes C. */

@@ -43,7 +43,7 @@ typedef struct OptionRow {
 enum {
     KEY_WEIGHTS = 256, KEY_SEED, KEY_BATCH, KEY_TRAIN, KEY_TARGET, KEY_JIT, KEY_NAME, KEY_THREADS, KEY_EMIT,
     KEY_SCHEDULE, KEY_TUNE, KEY_WINOGRAD, KEY_INPUT, KEY_INPUT_GRAD, KEY_JSON, KEY_RUNS, KEY_LAYERS, KEY_HELP,
-    KEY_VERSION
+    KEY_VERSION, KEY_MEMORY, KEY_MAX_WORKSPACE, KEY_MAX_PARAMS, KEY_MAX_CODE
 };
 
 static const OptionRow option_rows[] = {
@@ -62,9 +62,13 @@ static const OptionRow option_rows[] = {
     {KEY_TUNE, "tune", NULL, COMPILE | PREDICT | BENCH, "time inner loops here first; --schedule keeps them"},
     {KEY_WINOGRAD, "winograd", "TILE", NETWORK,
      "of 3x3 convolutions: off, f2, f4, f6, auto (auto)"},
+    {KEY_MAX_WORKSPACE, "max-workspace", "BYTES", COMPILE, "fail if a call needs more memory (64K, 1M)"},
+    {KEY_MAX_PARAMS, "max-params", "BYTES", COMPILE, "fail if the parameters take more"},
+    {KEY_MAX_CODE, "max-code", "BYTES", COMPILE, "fail if the machine code takes more"},
     {KEY_EMIT, "emit", "FORM", NETWORK, "print ir, ir:PASS, plan or dot"},
     {KEY_RUNS, "runs", "N", GRADCHECK | BENCH, "bench: calls to time; gradcheck: points per tensor"},
     {KEY_LAYERS, "layers", NULL, BENCH, "time of each kernel, beside the machine's limits"},
+    {KEY_MEMORY, "memory", NULL, SUMMARY, "what is alive in the workspace, step by step"},
     {KEY_JSON, "json", NULL, SUMMARY | BENCH, "for programs"},
     {KEY_HELP, "help", NULL, EVERY, "this text"},
     {KEY_VERSION, "version", NULL, EVERY, NULL},
@@ -136,6 +140,18 @@ static uint64_t parse_number(Context *c, const char *option, const char *text, u
         fail(c, STATUS_USAGE, "--%s: found '%s', expected a whole number from %llu to %llu", option, text,
              (unsigned long long)low, (unsigned long long)high);
     return value;
+}
+
+/* "65536", "64K", "1M". */
+static int64_t parse_bytes(Context *c, const char *option, const char *text)
+{
+    char *end = NULL;
+    errno = 0;
+    unsigned long long value = isdigit((unsigned char)*text) ? strtoull(text, &end, 10) : 0;
+    int shift = end && *end == 'K' ? 10 : end && *end == 'M' ? 20 : 0;
+    if (!end || end[shift != 0] || errno || value < 1 || value > (uint64_t)INT64_MAX >> shift)
+        fail(c, STATUS_USAGE, "--%s: found '%s', expected bytes: 65536, 64K, 1M", option, text);
+    return (int64_t)value << shift;
 }
 
 static const char *parse_prefix(Context *c, const char *text)
@@ -213,6 +229,10 @@ static void take_option(CommandLine *line, int key)
     case KEY_TUNE:       o->tune = true; break;
     case KEY_WINOGRAD:   o->compile.winograd = parse_winograd(c, optarg); break;
     case KEY_EMIT:       parse_emit(c, &o->compile, optarg); break;
+    case KEY_MAX_WORKSPACE: o->compile.max_workspace = parse_bytes(c, "max-workspace", optarg); break;
+    case KEY_MAX_PARAMS: o->compile.max_params = parse_bytes(c, "max-params", optarg); break;
+    case KEY_MAX_CODE:   o->max_code = parse_bytes(c, "max-code", optarg); break;
+    case KEY_MEMORY:     o->memory = true; break;
     case KEY_JSON:       o->json = true; break;
     case KEY_LAYERS:     o->layers = true; break;
     case KEY_HELP:       line->help = true; break;
@@ -241,7 +261,7 @@ static const Command *choose_command(Context *c, const char *word)
 
 /* One getopt scan.  Options before the command are kept in `seen` until the
  * command that must take them is known. */
-static void scan_options(CommandLine *line, int argc, char **argv, const char *letters, int *seen)
+static void scan_options(CommandLine *line, int argc, char **argv, const char *letters, uint64_t *seen)
 {
     struct option table[OPTIONS + 1] = {{0}};
     for (int i = 0; i < OPTIONS; i++)
@@ -259,7 +279,7 @@ static void scan_options(CommandLine *line, int argc, char **argv, const char *l
                  argv[optind - 1]);
         for (int i = 0; i < OPTIONS; i++)
             if (option_rows[i].key == key)
-                *seen |= 1 << i;
+                *seen |= (uint64_t)1 << i;
         take_option(line, key);
     }
 }
@@ -268,7 +288,8 @@ static void scan_options(CommandLine *line, int argc, char **argv, const char *l
 static bool parse(CommandLine *line)
 {
     Context *c = line->c;
-    int seen = 0, argc = line->argc;
+    uint64_t seen = 0;
+    int argc = line->argc;
     char **argv = line->argv;
     scan_options(line, argc, argv, "+:o:", &seen);
     int first = optind;
@@ -289,7 +310,7 @@ static bool parse(CommandLine *line)
     if (!line->command)
         fail(c, STATUS_USAGE, "no network file");
     for (int i = 0; i < OPTIONS; i++)
-        if (seen & 1 << i && !(option_rows[i].takes & line->command->bit))
+        if (seen & (uint64_t)1 << i && !(option_rows[i].takes & line->command->bit))
             fail(c, STATUS_USAGE, "%s does not take --%s", command_name(line->command), option_rows[i].name);
     if (first >= argc)
         fail(c, STATUS_USAGE, "%s: which file?", command_name(line->command));
@@ -323,7 +344,12 @@ static int command_summary(Context *c, const CommandOptions *o)
     Program *inference = compile(net, &options, NULL);
     options.train = true;
     Program *training = has_loss ? compile(net, &options, NULL) : NULL;
-    (o->json ? summary_json : summary_print)(inference, training, stdout);
+    if (o->memory && o->json)
+        fail(c, STATUS_USAGE, "summary: --memory draws for people, --json is for programs: one of both");
+    if (o->memory)
+        memory_print(inference, o->train ? training : NULL, stdout);
+    else
+        (o->json ? summary_json : summary_print)(inference, training, stdout);
     return STATUS_OK;
 }
 

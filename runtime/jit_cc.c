@@ -122,6 +122,8 @@ typedef struct Build {
     int threads;
     const char *kind;             /* "o", "a", "so" */
     const char *output;           /* cc_build: the file to write */
+    int64_t code_bytes;           /* cc_code_bytes: what is found */
+    const char *largest;
     Code *code;                   /* jit_cc_open: the code to bind */
 } Build;
 
@@ -190,6 +192,22 @@ void cc_build(Context *c, const Files *files, const Options *o, const char *kind
 {
     in_directory(&(Build){ .c = c, .files = files, .target = o->target, .threads = o->threads, .kind = kind,
                            .output = output }, build);
+}
+
+static void measure(void *argument)
+{
+    Build *b = argument;
+    const char *made = format(b->c, "%s/net.o", b->directory);
+    compile_to(b, made);
+    b->code_bytes = code_bytes(b->c, made, &b->largest);
+}
+
+int64_t cc_code_bytes(Context *c, const Files *files, const Options *o, const char **largest)
+{
+    Build b = { .c = c, .files = files, .target = o->target, .threads = o->threads, .kind = "o" };
+    in_directory(&b, measure);
+    *largest = b.largest;
+    return b.code_bytes;
 }
 
 /* -------------------------------------------------------------------- loading */

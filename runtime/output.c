@@ -123,11 +123,24 @@ static void check_emitted(Output *out)
              o->emit_after);
 }
 
+static void check_code(Output *out)
+{
+    const CommandOptions *o = out->options;
+    const char *largest;
+    if (!o->max_code || !out->path)
+        return;
+    int64_t bytes = cc_code_bytes(out->c, &out->files, &o->compile, &largest);
+    if (bytes > o->max_code)
+        fail(out->c, STATUS_INPUT, "%s: the code takes %lld bytes, --max-code allows %lld; the largest"
+             " functions are %s", o->network, (long long)bytes, (long long)o->max_code, largest);
+}
+
 static void make_output(void *argument)
 {
     Output *out = argument;
     make_text(out);
     check_emitted(out);
+    check_code(out);
     const char *const path[] = {out->header, out->weights, out->path};
     if (out->path)
         write_together(out->c, 3, path, write_files, out);

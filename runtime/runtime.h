@@ -212,6 +212,11 @@ typedef struct Files {
 /* jit_cc.c also serves `-o net.o|a|so`: compiles C text with the system's compiler
  * ($CC, cc) and the target's flags, with OpenMP for several threads.  kind: "o", "a", "so". */
 void cc_build(Context *c, const Files *files, const Options *o, const char *kind, const char *output);
+/* Bytes of machine code that the same compiler makes of the text; the largest functions, for a
+ * message: "lenet5_forward_conv2 1200, ...". */
+int64_t cc_code_bytes(Context *c, const Files *files, const Options *o, const char **largest);
+/* code_size.c: of an object file. */
+int64_t code_bytes(Context *c, const char *path, const char **largest);
 
 /* -------------------------------------------------------------------- model.c
  * A network with parameters that can be run for any number of samples. */
@@ -378,7 +383,8 @@ typedef struct CommandOptions {
     uint64_t seed;
     const char *schedule;
     bool tune;
-    bool json, train, layers;
+    bool json, train, layers, memory;
+    int64_t max_code;                              /* bytes of machine code; 0: any */
     int runs;
 } CommandOptions;
 

@@ -346,6 +346,7 @@ bool leaf_rolled(const Target *target, int tile, int vectors);
 /* ----------------------------------------------------------------------- plan.c */
 
 void plan(Function *f);       /* offsets of all workspace buffers; in-place reuse */
+int64_t storage_bytes(const Storage *s);     /* of the workspace */
 
 struct Function {
     Context *c;

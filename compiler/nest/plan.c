@@ -12,7 +12,7 @@
 
 enum { ALIGNMENT = 64 };                         /* bytes; a cache line, and any target's vector */
 
-static int64_t bytes_of(const Storage *s)
+int64_t storage_bytes(const Storage *s)
 {
     int64_t bytes = (int64_t)s->layout.elements * 4;
     return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
@@ -88,8 +88,8 @@ static void share_in_place(Function *f)
 static int by_size(const void *a, const void *b)
 {
     const Storage *x = *(Storage *const *)a, *y = *(Storage *const *)b;
-    if (bytes_of(x) != bytes_of(y))
-        return bytes_of(x) > bytes_of(y) ? -1 : 1;
+    if (storage_bytes(x) != storage_bytes(y))
+        return storage_bytes(x) > storage_bytes(y) ? -1 : 1;
     return x->birth != y->birth ? x->birth - y->birth : strcmp(x->name, y->name);
 }
 
@@ -107,9 +107,9 @@ static int64_t lowest_offset(const Function *f, Storage *const *placed, int coun
         moved = false;
         for (int i = 0; i < count; i++) {
             const Storage *p = placed[i];
-            bool meet = offset < p->offset + bytes_of(p) && p->offset < offset + bytes_of(s);
+            bool meet = offset < p->offset + storage_bytes(p) && p->offset < offset + storage_bytes(s);
             if (meet && alive_together(f, p, s)) {
-                offset = p->offset + bytes_of(p);
+                offset = p->offset + storage_bytes(p);
                 moved = true;
             }
         }
@@ -131,7 +131,7 @@ void plan(Function *f)
     qsort(placed, (size_t)count, sizeof *placed, by_size);
     for (int i = 0; i < count; i++) {
         placed[i]->offset = lowest_offset(f, placed, i, placed[i]);
-        int64_t end = placed[i]->offset + bytes_of(placed[i]);
+        int64_t end = placed[i]->offset + storage_bytes(placed[i]);
         f->workspace = end > f->workspace ? end : f->workspace;
     }
     for (int i = 0; i < f->storages; i++)
