@@ -15,7 +15,7 @@ CFLAGS ?= -O2 -g
 
 DEPS := gcc libc6-dev make pkg-config liblua5.4-dev libtcc-dev zlib1g-dev libpng-dev libjpeg62-turbo-dev \
     libjansson-dev dataset-fashion-mnist
-TEST_DEPS := check valgrind clang libclang-rt-14-dev cppcheck g++
+TEST_DEPS := check valgrind clang libclang-rt-14-dev cppcheck g++ mandoc groff bsdextrautils
 
 # ------------------------------------------------------------------- sources
 
@@ -86,6 +86,10 @@ build/test/%.o: %.c Makefile | build/.ready
 	@mkdir -p $(@D)
 	@echo "  cc    $< (test)"
 	@$(CC) $(LANGUAGE) -O1 -g -DCNNC_FAULTS -DCNNC_CHECK $(CPPFLAGS) $(LIBRARY_CFLAGS) $(CHECK_CFLAGS) -c -o $@ $<
+
+# What is linked into cnnc as text (EMBED in runtime.h).
+build/runtime/new.o build/test/runtime/new.o: $(wildcard runtime/embedded/new/*)
+build/runtime/luals.o build/test/runtime/luals.o: $(wildcard runtime/embedded/*.lua)
 
 # The suites by their files' names, for tests/main.c.
 build/test/suites.h: $(TESTS) Makefile
@@ -208,6 +212,15 @@ run-bench: build/cnnc $(BENCH)/to_onnx $(BENCH)/turns $(BENCH)/.$(ONNXRUNTIME)
 
 install: build/cnnc
 	install -D -m 755 build/cnnc $(DESTDIR)$(PREFIX)/bin/cnnc
+	install -d build/share
+	build/cnnc help --man >build/share/cnnc.1
+	build/cnnc help --bash >build/share/cnnc
+	build/cnnc help --zsh >build/share/_cnnc
+	build/cnnc help --luals >build/share/cnnc.lua
+	install -D -m 644 build/share/cnnc.1 $(DESTDIR)$(PREFIX)/share/man/man1/cnnc.1
+	install -D -m 644 build/share/cnnc $(DESTDIR)$(PREFIX)/share/bash-completion/completions/cnnc
+	install -D -m 644 build/share/_cnnc $(DESTDIR)$(PREFIX)/share/zsh/vendor-completions/_cnnc
+	install -D -m 644 build/share/cnnc.lua $(DESTDIR)$(PREFIX)/share/cnnc/luals/cnnc.lua
 	install -d $(DESTDIR)$(PREFIX)/share/cnnc/graphs/experiments $(DESTDIR)$(PREFIX)/share/doc/cnnc
 	install -m 644 $(wildcard graphs/*.lua) $(DESTDIR)$(PREFIX)/share/cnnc/graphs
 	install -m 644 $(wildcard graphs/experiments/*) $(DESTDIR)$(PREFIX)/share/cnnc/graphs/experiments

@@ -79,6 +79,8 @@ struct Context {
     jmp_buf *handler;         /* where fail() goes */
     int status;               /* of the failure */
     char message[2048];       /* of the failure */
+    struct Quote { char message[300], text[800]; } quote;    /* the source line that a message speaks of */
+    int debug;                /* CNNC_DEBUG: 0 nothing .. 4 everything, on stderr; see debug.c */
     Fault fault;
 };
 
@@ -125,6 +127,22 @@ void guard(Context *c, void (*body)(void *), void (*release)(void *), void *argu
 /* body with a context of its own for what it needs for a while: that memory is
  * freed when body returns or fails.  A failure in either context goes on in c. */
 void scratch(Context *c, void (*body)(Context *work, void *argument), void *argument);
+
+/* ---------------------------------------------------------- quote.c, advice.c
+ * What a person reads below a message; the message itself stays one line. */
+
+/* Keeps, as c->quote, the line that "file:line: operation: ..." speaks of, with a caret under
+ * the place.  repeats: how many calls of that operation came before it on the line. */
+void quote_source(Context *c, const char *message, const char *file, const char *source, size_t length,
+                  int repeats);
+/* That line, if c's last failure passed its message on; else "". */
+const char *quote_text(const Context *c);
+/* A hint on what the last failure mostly means, or NULL. */
+const char *advice(Context *c);
+
+/* The nearest of the names tried to a misspelt word; name "": none is near. */
+typedef struct Nearest { const char *word; size_t word_length; char name[48]; int far; } Nearest;
+void nearest_try(Nearest *n, const char *name, size_t length);
 
 /* --------------------------------------------------------------------- random.c
  * Counter-based random numbers: Philox4x32-10 (Salmon et al., SC 2011, section 3). */
@@ -243,6 +261,25 @@ const char *kernel_operations(Context *c, const Kernel *k);
 void dump_ir(const Graph *g, const char *pass, FILE *out);
 void dump_dot(const Graph *g, FILE *out);
 void dump_plan(const Function *f, FILE *out);
+
+/* ---------------------------------------------------------------------- debug.c
+ * What happens inside, on stderr: CNNC_DEBUG=1 the passes with their times, 2 the sizes of graphs
+ * and kernels too, 3 schedules, 4 the graph after each pass. */
+
+typedef struct Debug { Context *c; const char *function; double start; } Debug;
+int debug_level(const char *text);                       /* NULL and what is no level: 0 */
+void debug_begin(Debug *d, Context *c, const char *function);
+void debug_pass(Debug *d, const char *pass, const Graph *g);     /* a graph pass has ended */
+void debug_step(Debug *d, const char *step, const Function *f);  /* one from graph to loops */
+
+/* ------------------------------------------------------------------ reference.c
+ * The op table as a reference. */
+
+void reference_op(Text *t, const Op *op);                /* for a terminal */
+void reference_markdown(Text *t);                        /* the operations of docs/language.md */
+void reference_luals(Text *t);                           /* definitions for the Lua language server */
+
+/* ------------- command/ (command.h): the command line's tables; help, completions, manual */
 
 /* -------------------------------------------------------------------- summary.c */
 

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-typedef struct Build { Program *p; const char *function; FILE *emit; } Build;
+typedef struct Build { Program *p; const char *function; FILE *emit; Debug debug; } Build;
 
 static bool emits(const Build *b, const char *what)
 {
@@ -11,12 +11,19 @@ static bool emits(const Build *b, const char *what)
     return b->emit && emit && !strcmp(emit, what);
 }
 
+static void begin(Build *b, const char *function)
+{
+    b->function = function;
+    debug_begin(&b->debug, b->p->c, function);
+}
+
 /* After every graph pass: verify it in debug builds, show it when asked to. */
-static Graph *after(const Build *b, const char *pass, Graph *g)
+static Graph *after(Build *b, const char *pass, Graph *g)
 {
 #ifdef CNNC_CHECK
     graph_check(g, pass);
 #endif
+    debug_pass(&b->debug, pass, g);
     const char *wanted = b->p->options.emit_after ? b->p->options.emit_after : "fuse";
     if (emits(b, "ir") && !strcmp(wanted, pass))
         dump_ir(g, format(g->c, "%s, after %s", b->function, pass), b->emit);
@@ -36,7 +43,7 @@ static Graph *select_roots(Graph *g, RootKind kind)
 
 /* The second half of the way: a graph of primitive operations becomes loops in a
  * planned workspace. */
-static Function *generate(const Build *b, Graph *g, const Target *target, bool frozen)
+static Function *generate(Build *b, Graph *g, const Target *target, bool frozen)
 {
     g = after(b, "fuse", fuse(g));
     if (emits(b, "dot") && !strcmp(b->function, "forward"))
@@ -47,16 +54,22 @@ static Function *generate(const Build *b, Graph *g, const Target *target, bool f
     f->share_least = b->p->options.share_least;
     f->candidate = b->p->options.candidate;
     f->shapes = strcmp(b->function, "forward") ? NULL : b->p->options.shapes;
+    debug_step(&b->debug, "lower", f);
     layout(f);
+    debug_step(&b->debug, "layout", f);
     schedule(f);
+    debug_step(&b->debug, "schedule", f);
     plan(f);
+    debug_step(&b->debug, "plan", f);
     if (emits(b, "plan"))
         dump_plan(f, b->emit);
+    if (f->c->debug >= 3)
+        dump_plan(f, stderr);
     return f;
 }
 
 /* Samples that lie side by side are vectors in every convolution: those stay as they are. */
-static Graph *convolve(const Build *b, Graph *g, const Target *target, bool frozen)
+static Graph *convolve(Build *b, Graph *g, const Target *target, bool frozen)
 {
     const Options *o = &b->p->options;
     bool by_samples = !frozen && layout_by_samples(fuse(g), target);
@@ -67,7 +80,7 @@ static Graph *convolve(const Build *b, Graph *g, const Target *target, bool froz
  * training code the parameters change between calls and stay as they are. */
 static Function *build_inference(Build *b, const char *function, RootKind root, bool frozen, Graph **pack)
 {
-    b->function = function;
+    begin(b, function);
     Graph *g = after(b, "select", select_roots(b->p->net, root));
     g = after(b, "mode", mode(g, false));
     g = after(b, "expand", expand(g));
@@ -81,7 +94,7 @@ static Function *build_inference(Build *b, const char *function, RootKind root, 
 
 static Function *build_training(Build *b)
 {
-    b->function = "backward";
+    begin(b, "backward");
     Graph *g = after(b, "mode", mode(b->p->net, true));      /* statistics of all branches, as PyTorch */
     g = after(b, "autodiff", autodiff(g, (Wanted){.params = true, .inputs = b->p->options.input_grad}));
     g = after(b, "expand", expand(g));
@@ -114,7 +127,7 @@ static void derive_packed(Function *forward, Graph *pack)
 
 static Function *build_pack(Build *b, Graph *pack)
 {
-    b->function = "pack";
+    begin(b, "pack");
     derive_packed(b->p->forward, pack);
     return pack->roots ? generate(b, pack, target_find("generic"), true) : NULL;
 }

@@ -19,7 +19,7 @@ enum { BLOCK_SIZE = 1 << 16 };
 
 void context_init(Context *c)
 {
-    *c = (Context){0};
+    *c = (Context){.debug = debug_level(getenv("CNNC_DEBUG"))};
 }
 
 void context_free(Context *c)

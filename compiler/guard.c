@@ -32,6 +32,7 @@ static void scratch_release(void *argument)
     if (s->work.status) {
         s->c->status = s->work.status;
         memcpy(s->c->message, s->work.message, sizeof s->c->message);
+        s->c->quote = s->work.quote;
     }
     context_free(&s->work);
 }

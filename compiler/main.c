@@ -1,6 +1,7 @@
 /* The command line: arguments to CommandOptions, failures to messages and exit
  * statuses.  Results go to stdout, messages to stderr. */
 #include "../runtime/runtime.h"
+#include "command/command.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -10,40 +11,31 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    COMPILE = 1, SUMMARY = 2, PREDICT = 4, GRADCHECK = 8, BENCH = 16, RUN = 32,
-    NETWORK = COMPILE | SUMMARY | PREDICT | GRADCHECK | BENCH,      /* those that take a network file */
-    EVERY = NETWORK | RUN
-};
-
-typedef struct Command {
-    int bit;
-    const char *name;         /* NULL: no word, the network file comes first */
-    const char *usage, *doc;
-} Command;
-
 static const Command commands[] = {
     {COMPILE, NULL, "NETWORK -o net.c|net.h|net.o|net.a|net.so",
-     "C source and its header; other kinds by the system's C compiler"},
-    {SUMMARY, "summary", "NETWORK", "shapes, parameters, work and memory of each layer"},
-    {PREDICT, "predict", "NETWORK --input x.npy|x.png [--output y.npy]", "compiled in memory and run"},
-    {GRADCHECK, "gradcheck", "NETWORK", "every gradient against finite differences, in double"},
-    {BENCH, "bench", "NETWORK", "latency and throughput, forward or --train; each kernel by --layers"},
-    {RUN, "run", "EXPERIMENT.lua [ARG...]", "an experiment in Lua"},
+     "C source and its header; other kinds by the system's C compiler",
+     "cnnc net.lua --weights net.safetensors -o net.c"},
+    {SUMMARY, "summary", "NETWORK", "shapes, parameters, work and memory of each layer",
+     "cnnc summary net.lua"},
+    {PREDICT, "predict", "NETWORK --input x.npy|x.png [--output y.npy]", "compiled in memory and run",
+     "cnnc predict net.lua --weights net.safetensors --input picture.png"},
+    {GRADCHECK, "gradcheck", "NETWORK", "every gradient against finite differences, in double",
+     "cnnc gradcheck net.lua"},
+    {BENCH, "bench", "NETWORK", "latency and throughput, forward or --train; each kernel by --layers",
+     "cnnc bench net.lua --layers"},
+    {RUN, "run", "EXPERIMENT.lua [ARG...]", "an experiment in Lua: reads data, trains, looks at tensors",
+     "cnnc run train.lua"},
+    {NEW, "new", "NAME", "a folder with a network, an experiment and a C program that work at once",
+     "cnnc new bars && make -C bars run"},
+    {HELP, "help", "[COMMAND|OPERATION]", "what a command takes, or an operation of the network language",
+     "cnnc help conv2d"},
 };
-enum { COMMANDS = sizeof commands / sizeof *commands };
-
-typedef struct OptionRow {
-    int key;                  /* a letter is also the short form */
-    const char *name, *argument;       /* argument NULL: a switch */
-    int takes;                /* the commands that take it */
-    const char *doc;
-} OptionRow;
 
 enum {
     KEY_WEIGHTS = 256, KEY_SEED, KEY_BATCH, KEY_TRAIN, KEY_TARGET, KEY_JIT, KEY_NAME, KEY_THREADS, KEY_EMIT,
     KEY_SCHEDULE, KEY_TUNE, KEY_WINOGRAD, KEY_INPUT, KEY_INPUT_GRAD, KEY_JSON, KEY_RUNS, KEY_LAYERS, KEY_HELP,
-    KEY_VERSION, KEY_MEMORY, KEY_MAX_WORKSPACE, KEY_MAX_PARAMS, KEY_MAX_CODE
+    KEY_VERSION, KEY_MEMORY, KEY_MAX_WORKSPACE, KEY_MAX_PARAMS, KEY_MAX_CODE, KEY_WATCH, KEY_MAN, KEY_BASH,
+    KEY_ZSH, KEY_LUALS, KEY_REFERENCE
 };
 
 static const OptionRow option_rows[] = {
@@ -70,10 +62,24 @@ static const OptionRow option_rows[] = {
     {KEY_LAYERS, "layers", NULL, BENCH, "time of each kernel, beside the machine's limits"},
     {KEY_MEMORY, "memory", NULL, SUMMARY, "what is alive in the workspace, step by step"},
     {KEY_JSON, "json", NULL, SUMMARY | BENCH, "for programs"},
+    {KEY_WATCH, "watch", NULL, RUN, "run again whenever the script or one of its networks changes"},
+    {KEY_MAN, "man", NULL, HELP, "print the manual page"},
+    {KEY_BASH, "bash", NULL, HELP, "print the completions of bash"},
+    {KEY_ZSH, "zsh", NULL, HELP, "print the completions of zsh"},
+    {KEY_LUALS, "luals", NULL, HELP, "print the definitions for the Lua language server of editors"},
+    {KEY_REFERENCE, "reference", NULL, HELP, "print the reference of all operations as Markdown"},
     {KEY_HELP, "help", NULL, EVERY, "this text"},
-    {KEY_VERSION, "version", NULL, EVERY, NULL},
+    {KEY_VERSION, "version", NULL, EVERY, "the version"},
 };
 enum { OPTIONS = sizeof option_rows / sizeof *option_rows };
+
+/* Options with a few values, for completions and hints; "targets": those of target_list. */
+static const OptionValues values[] = {
+    {"target", VALUES_TARGETS}, {"jit", "tcc cc eval"}, {"winograd", "off f2 f4 f6 auto"},
+    {"emit", "ir plan dot"}, {NULL, NULL}};
+
+static const CommandTable table = {
+    commands, sizeof commands / sizeof *commands, option_rows, OPTIONS, values};
 
 typedef struct CommandLine {
     Context *c;
@@ -82,51 +88,11 @@ typedef struct CommandLine {
     const Command *command;
     CommandOptions options;
     bool help, version;
+    int form;                 /* of what help prints: KEY_MAN ..., 0: text */
     char **rest;              /* arguments of an experiment */
     int rests;
     int status;
 } CommandLine;
-
-/* ---------------------------------------------------------------------- help */
-
-static const char *command_name(const Command *command)
-{
-    return command->name ? command->name : "compile";
-}
-
-static void print_targets(void)
-{
-    int count;
-    const Target *target = target_list(&count);
-    printf("\nTargets:\n");
-    for (int i = 0; i < count; i++)
-        printf("  %-12s %s\n", target[i].name, target[i].doc);
-}
-
-static void print_help(const Command *only)
-{
-    for (int i = 0; i < COMMANDS; i++) {
-        const Command *command = &commands[i];
-        if (only && only != command)
-            continue;
-        printf("%s cnnc %s%s%s\n", i == 0 || only ? "Usage:" : "      ", command->name ? command->name : "",
-               command->name ? " " : "", command->usage);
-        printf("           %s\n", command->doc);
-    }
-    printf("\nOptions:\n");
-    for (int i = 0; i < OPTIONS; i++) {
-        const OptionRow *row = &option_rows[i];
-        if (!row->doc || (only && !(row->takes & only->bit)))
-            continue;
-        char left[40];
-        snprintf(left, sizeof left, "%s--%s %s", row->key == 'o' ? "-o, " : "", row->name,
-                 row->argument ? row->argument : "");
-        printf("  %-26s %s\n", left, row->doc);
-    }
-    if (!only || only->bit & NETWORK)
-        print_targets();
-    printf("\nExit status: 0 done, 1 bad input, 2 bad usage, 3 a fault of cnnc.\n");
-}
 
 /* ------------------------------------------------------------------- parsing */
 
@@ -235,25 +201,21 @@ static void take_option(CommandLine *line, int key)
     case KEY_MEMORY:     o->memory = true; break;
     case KEY_JSON:       o->json = true; break;
     case KEY_LAYERS:     o->layers = true; break;
+    case KEY_WATCH:      o->watch = true; break;
+    case KEY_MAN: case KEY_BASH: case KEY_ZSH: case KEY_LUALS: case KEY_REFERENCE:
+        line->form = key;
+        break;
     case KEY_HELP:       line->help = true; break;
     case KEY_VERSION:    line->version = true; break;
     case KEY_RUNS:       o->runs = (int)parse_number(c, "runs", optarg, 1, 1000000); break;
     }
 }
 
-static const Command *command_find(const char *name)
-{
-    for (int i = 0; i < COMMANDS; i++)
-        if (commands[i].name && !strcmp(commands[i].name, name))
-            return &commands[i];
-    return NULL;
-}
-
 /* The word that says what to do.  A network file is known by its dot or slash; a
  * bare word is a command or a mistake. */
 static const Command *choose_command(Context *c, const char *word)
 {
-    const Command *command = command_find(word);
+    const Command *command = command_find(&table, word);
     if (!command && strcmp(word, "-") && !strpbrk(word, "./"))
         fail(c, STATUS_USAGE, "unknown command '%s'", word);
     return command ? command : &commands[0];
@@ -302,7 +264,7 @@ static bool parse(CommandLine *line)
         first += optind;
     }
     if (line->help)
-        print_help(line->command);
+        help_print(&table, line->command);
     else if (line->version)
         printf("cnnc %s\n", CNNC_VERSION);
     if (line->help || line->version)
@@ -312,13 +274,18 @@ static bool parse(CommandLine *line)
     for (int i = 0; i < OPTIONS; i++)
         if (seen & (uint64_t)1 << i && !(option_rows[i].takes & line->command->bit))
             fail(c, STATUS_USAGE, "%s does not take --%s", command_name(line->command), option_rows[i].name);
+    bool alone = line->command->bit == HELP;     /* may stand without a word behind it */
+    if (first >= argc && !alone)
+        fail(c, STATUS_USAGE, "%s: which %s?", command_name(line->command),
+             line->command->bit == NEW ? "name" : "file");
     if (first >= argc)
-        fail(c, STATUS_USAGE, "%s: which file?", command_name(line->command));
+        return true;
     line->options.network = argv[first];
     line->rest = argv + first + 1;
     line->rests = argc - first - 1;
     if (line->command->bit != RUN && line->rests)
-        fail(c, STATUS_USAGE, "one file at a time: '%s' is one too many", line->rest[0]);
+        fail(c, STATUS_USAGE, "one %s at a time: '%s' is one too many",
+             line->command->bit & NETWORK ? "file" : "name", line->rest[0]);
     return true;
 }
 
@@ -374,6 +341,20 @@ static void choose_shapes(Context *c, CommandOptions *o)
         o->compile.shapes = o->tune ? tune(c, o) : schedule_read(c, o->schedule, o->compile.target);
 }
 
+static void command_help(Context *c, const char *topic, int form)
+{
+    Text t = {.c = c};
+    switch (form) {
+    case KEY_MAN:       help_man(&t, &table); break;
+    case KEY_BASH:      help_bash(&t, &table); break;
+    case KEY_ZSH:       help_zsh(&t, &table); break;
+    case KEY_LUALS:     reference_luals(&t); experiment_luals(&t); break;
+    case KEY_REFERENCE: reference_markdown(&t); break;
+    default:            help_topic(c, &table, topic); return;
+    }
+    fputs(t.data, stdout);
+}
+
 static void execute(void *argument)
 {
     CommandLine *line = argument;
@@ -381,9 +362,10 @@ static void execute(void *argument)
     CommandOptions *o = &line->options;
     if (!parse(line))
         return;
-    if (line->command->bit == RUN) {
-        line->status = experiment_run(c, o->network, line->rests, line->rest);
-        return;
+    switch (line->command->bit) {
+    case RUN:  line->status = command_experiment(c, o, line->rests, line->rest); return;
+    case NEW:  command_new(c, o->network); return;
+    case HELP: command_help(c, o->network, line->form); return;
     }
     check_network(c, o->network);
     choose_shapes(c, o);
@@ -398,6 +380,15 @@ static void execute(void *argument)
     }
 }
 
+/* What a person reads below the message. */
+static void explain(Context *c)
+{
+    fputs(quote_text(c), stderr);
+    const char *hint = c->status == STATUS_USAGE ? help_advice(c, &table) : advice(c);
+    if (hint)
+        fprintf(stderr, "hint: %s\n", hint);
+}
+
 int main(int argc, char **argv)
 {
     signal(SIGPIPE, SIG_IGN);                    /* a closed pipe is a failed write, seen below */
@@ -409,6 +400,7 @@ int main(int argc, char **argv)
     if (!attempt(&c, execute, &line)) {
         fflush(stdout);
         fprintf(stderr, "cnnc: %s\n", c.message);
+        explain(&c);
         if (c.status == STATUS_USAGE)
             fprintf(stderr, "try: cnnc%s%s --help\n", line.command && line.command->name ? " " : "",
                     line.command && line.command->name ? line.command->name : "");

@@ -32,10 +32,23 @@ void guarded(lua_State *L, Context *c, void (*body)(void *), void *argument)
     if (attempt(c, body, argument))
         return;
     experiment_of(L)->fault = c->status == STATUS_FAULT;
+    experiment_of(L)->c->quote = c->quote;
     luaL_error(L, "%s", c->message);
 }
 
 /* --------------------------------------------------------------------- options */
+
+static void refuse_key(lua_State *L, const char *call, const char *key, const char *const *known)
+{
+    luaL_Buffer list;
+    luaL_buffinit(L, &list);
+    for (int i = 0; known[i]; i++) {
+        luaL_addstring(&list, i ? ", " : "");
+        luaL_addstring(&list, known[i]);
+    }
+    luaL_pushresult(&list);
+    luaL_error(L, "%s: unknown option \"%s\": it knows %s", call, key, lua_tostring(L, -1));
+}
 
 OptionTable options_open(lua_State *L, int index, const char *call, const char *const *known)
 {
@@ -50,7 +63,7 @@ OptionTable options_open(lua_State *L, int index, const char *call, const char *
         while (known[i] && strcmp(known[i], key))
             i++;
         if (!known[i])
-            luaL_error(L, "%s: unknown option \"%s\"", call, key);
+            refuse_key(L, call, key, known);
     }
     return o;
 }
@@ -163,6 +176,19 @@ static int message_of(lua_State *L)
     return 1;
 }
 
+/* The script's line that the message names, unless it is known which line of a network is meant. */
+static void quote_script(void *argument)
+{
+    Experiment *e = argument;
+    const char *message = lua_tostring(e->L, -1);
+    bool quoted = e->c->quote.message[0] && strstr(message, e->c->quote.message);
+    if (quoted || !strcmp(e->script, "-"))
+        return;
+    size_t length;
+    const char *source = (const char *)file_read(e->c, e->script, &length);
+    quote_source(e->c, message, e->script, source, length, 0);
+}
+
 static void run(void *argument)
 {
     Experiment *e = argument;
@@ -171,6 +197,8 @@ static void run(void *argument)
     lua_pushcfunction(L, run_script);
     if (lua_pcall(L, 0, 0, 1) != LUA_OK) {
         const char *message = lua_tostring(L, -1);
+        if (message)
+            attempt(e->c, quote_script, e);      /* a script that cannot be read again is not shown */
         fail(e->c, e->fault ? STATUS_FAULT : STATUS_INPUT, "%s", message ? message : e->script);
     }
 }

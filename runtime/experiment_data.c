@@ -3,6 +3,7 @@
 
 #include <lauxlib.h>
 #include <lua.h>
+#include <math.h>
 #include <string.h>
 
 static const char *const TYPE = "cnnc.dataset";
@@ -91,6 +92,47 @@ static int read_images(lua_State *L)
     Request r = { .file = { luaL_checkstring(L, 1) } };
     r.box = push_box(L);
     guarded(L, &r.box->c, read_folder, &r);
+    return 1;
+}
+
+typedef struct Made { Box *box; const Tensor *value, *label; } Made;
+
+static void make_dataset(void *argument)
+{
+    const Made *m = argument;
+    Context *c = &m->box->c;
+    Shape sample = shape_of(m->value->shape.rank - 1, m->value->shape.dim + 1);
+    Dataset *d = dataset_new(c, "data.tensor", m->value->shape.dim[0], sample, m->label != NULL);
+    for (int i = 0, count = shape_count(&m->value->shape); i < count; i++)
+        d->value[i] = (float)m->value->data[i];
+    for (int i = 0; m->label && i < d->count; i++)
+        d->label[i] = (int32_t)m->label->data[i];
+    if (m->label)
+        dataset_count_classes(d);
+    m->box->d = d;
+}
+
+/* data.tensor(x, y): samples that the script has made, (N, C, H, W), and their N labels. */
+static int make_from_tensors(lua_State *L)
+{
+    lua_settop(L, 2);
+    Made m = { .value = script_tensor_at(L, 1) };
+    if (m.value->shape.rank < 2)
+        luaL_error(L, "data.tensor: found samples of shape %s, expected several of one size",
+                   script_shape_text(L, &m.value->shape));
+    if (!lua_isnil(L, 2)) {
+        m.label = script_tensor_at(L, 2);
+        if (m.label->shape.rank != 1 || m.label->shape.dim[0] != m.value->shape.dim[0])
+            luaL_error(L, "data.tensor: found labels of shape %s, expected %d",
+                       script_shape_text(L, &m.label->shape), m.value->shape.dim[0]);
+        for (int i = 0; i < m.label->shape.dim[0]; i++) {
+            double y = m.label->data[i];
+            if (!(y >= 0 && y < INT32_MAX && y == floor(y)))
+                luaL_error(L, "data.tensor: label %d: found %f, expected a whole number from 0", i + 1, y);
+        }
+    }
+    m.box = push_box(L);
+    guarded(L, &m.box->c, make_dataset, &m);
     return 1;
 }
 
@@ -192,6 +234,7 @@ void experiment_data(lua_State *L)
     };
     static const luaL_Reg readers[] = {
         { "idx", read_idx }, { "npy", read_npy }, { "cifar", read_cifar }, { "images", read_images },
+        { "tensor", make_from_tensors },
         { NULL, NULL }
     };
     luaL_newmetatable(L, TYPE);

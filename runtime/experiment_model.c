@@ -98,6 +98,7 @@ static int load_model(lua_State *L)
 {
     size_t length;
     Probe p = { .path = luaL_checklstring(L, 1, &length), .box = push_box(L) };
+    watch_note(p.path);
     guarded(L, &p.box->c, probe, &p);
     context_free(&p.box->c);
     Network *n = lua_newuserdatauv(L, sizeof *n + length + 1, 0);

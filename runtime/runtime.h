@@ -300,6 +300,9 @@ void progress_clear(Progress *p);                                    /* erases t
 /* Runs the script; its error, with its position, becomes a failure of c. */
 int experiment_run(Context *c, const char *script, int args, char *const *arg);
 
+/* The definitions of experiments for the Lua language server. */
+void experiment_luals(Text *t);
+
 struct lua_State;
 /* attempt() for functions that Lua calls: a failure becomes a Lua error at the
  * script's line.  Nothing inside body may call Lua, whose errors would not
@@ -383,7 +386,7 @@ typedef struct CommandOptions {
     uint64_t seed;
     const char *schedule;
     bool tune;
-    bool json, train, layers, memory;
+    bool json, train, layers, memory, watch;
     int64_t max_code;                              /* bytes of machine code; 0: any */
     int runs;
 } CommandOptions;
@@ -396,6 +399,18 @@ int command_compile(Context *c, const CommandOptions *o);      /* output.c */
 int command_predict(Context *c, const CommandOptions *o);
 int command_gradcheck(Context *c, const CommandOptions *o);
 int command_bench(Context *c, const CommandOptions *o);
+
+/* watch.c: an experiment, once or whenever what it reads changes. */
+int command_experiment(Context *c, const CommandOptions *o, int args, char *const *arg);
+void watch_note(const char *path);                 /* a network is read: --watch watches it, too */
+/* new.c: a folder to begin with. */
+void command_new(Context *c, const char *folder);
+
+/* Makes `name` the text of a file of the sources, linked into cnnc. */
+#define EMBED(name, path)                                                                         \
+    extern const char name[];                                                                     \
+    __asm__(".pushsection .rodata\n.globl " #name "\n" #name ":\n.incbin \"" path "\"\n.byte 0\n" \
+            ".popsection");
 
 /* bench.c, bench_layers.c: `bench --layers`, a row a kernel of forward. */
 typedef struct BenchLayers BenchLayers;

@@ -218,59 +218,6 @@ END_TEST
 
 /* ------------------------------------------------------- the reference of operations */
 
-static const char *default_text(Context *c, const ArgSpec *a)
-{
-    if (a->required)
-        return "required";
-    switch (a->kind) {
-    case ARG_BOOL: case ARG_BIAS:
-        return a->standard ? "true" : "false";
-    case ARG_NAME: case ARG_INPUT_NAME: case ARG_LITERAL: case ARG_SHAPE: case ARG_END:
-        return "";
-    case ARG_DIMS:
-        if (a->standard < a->low)
-            return "";                           /* the doc says what it is then */
-        break;
-    case ARG_INT: case ARG_NUMBER: case ARG_PADS:
-        break;
-    }
-    return format(c, "%g", a->standard);
-}
-
-static const char *kind_text(const ArgSpec *a)
-{
-    switch (a->kind) {
-    case ARG_INT:        return "whole number";
-    case ARG_NUMBER:     return "number";
-    case ARG_BOOL:       return "true or false";
-    case ARG_NAME: case ARG_INPUT_NAME: return "text";
-    case ARG_DIMS:       return "whole number, or one per spatial dim";
-    case ARG_PADS:       return "whole number, one per dim, all begins then all ends, or \"same\"";
-    case ARG_SHAPE:      return "whole numbers";
-    case ARG_LITERAL:    return "nested table of numbers";
-    case ARG_BIAS:       return "true, false or a table of numbers";
-    case ARG_END:        break;
-    }
-    return "";
-}
-
-static void describe_op(Text *t, const Op *op)
-{
-    text_add(t, "\n### ");
-    for (int i = 0; i < 4 && op->method[i].name; i++)
-        text_add(t, "%s%s", i ? ", " : "", op->method[i].name);
-    text_add(t, "\n\n%s\n", op->doc);
-    if (!op->args || op->args->kind == ARG_END)
-        return;
-    static const char *const place[] = {" or first", " or second", " or third"};
-    int places = 0;
-    text_add(t, "\n| option | value | default | |\n| --- | --- | --- | --- |\n");
-    for (const ArgSpec *a = op->args; a->kind != ARG_END; a++)
-        text_add(t, "| `%s`%s | %s | %s | %s |\n", a->kind == ARG_SHAPE ? "..." : a->name,
-                 a->positional && a->kind != ARG_SHAPE ? place[places++] : "", kind_text(a),
-                 default_text(t->c, a), a->doc);
-}
-
 /* On a mismatch, what the section has to be is left in build/test/tmp/readme. */
 START_TEST(reference_is_the_op_table)
 {
@@ -278,9 +225,7 @@ START_TEST(reference_is_the_op_table)
     Context c;
     context_init(&c);
     Text t = {.c = &c};
-    for (const Op *const *op = op_table(); *op; op++)
-        describe_op(&t, *op);
-    text_add(&t, "\n");
+    reference_markdown(&t);
     char *text = text_read("docs/language.md"), path[300];
     ck_assert_ptr_nonnull(text);
     char *from = strstr(text, begin), *to = strstr(text, end);

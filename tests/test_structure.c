@@ -12,7 +12,8 @@
 
 static const char *const everything[] = {
     "compiler/*.[ch]", "compiler/*/*.[ch]", "runtime/*.[ch]", "tests/*.[ch]",
-    "tests/bench/*", "tests/pytorch/*", "graphs/*.lua", "graphs/experiments/*", "docs/*.md", "generated/*",
+    "tests/bench/*", "tests/pytorch/*", "graphs/*.lua", "graphs/experiments/*", "runtime/embedded/*.lua",
+    "runtime/embedded/new/*", "docs/*.md", "generated/*",
     "README.md", "Makefile", ".ci/*", NULL
 };
 static const char *const sources[] = {"compiler/*.[ch]", "compiler/*/*.[ch]", "runtime/*.[ch]", NULL};

@@ -285,6 +285,8 @@ static void run_protected(void *argument)
     lua_pushcfunction(f->L, run);
     int status = lua_pcall(f->L, 0, 0, 1);
     f->c->handler = handler;
+    if (status != LUA_OK && lua_type(f->L, -1) == LUA_TSTRING)
+        quote_source(f->c, lua_tostring(f->L, -1), f->file, f->source, f->length, f->repeats);
     if (status == LUA_ERRRUN)
         fail(f->c, STATUS_INPUT, "%s", lua_tostring(f->L, -1));
     if (f->stopped[0])

@@ -21,6 +21,7 @@ typedef struct Frontend {
     int64_t steps;            /* Lua instructions so far */
     int64_t start;            /* processor time when the file began to run */
     char stopped[64];         /* the limit that was exceeded, or "" */
+    int repeats;              /* of the operation that failed last: calls before it on its line */
     int last_line;            /* of the file: the position of errors once it has run */
     struct Declared *model;   /* what the file declares, once it has run */
 } Frontend;

@@ -188,6 +188,20 @@ static bool begins_with_method(const char *message, const char *method)
     return strncmp(message, method, length) == 0 && message[length] == ':';
 }
 
+/* Calls of the operation that its line has made right before, on the way to the one that failed. */
+static int count_repeats(const Graph *g, const char *where, const char *method)
+{
+    int repeats = 0;
+    for (int i = g->layers - 1; i >= 0; i--) {
+        const Layer *l = g->layer[i];
+        size_t length = strlen(where);
+        if (strncmp(l->where, where, length) || (l->where[length] && l->where[length] != ' '))
+            break;
+        repeats += strcmp(l->method, method) == 0;
+    }
+    return repeats;
+}
+
 void sandbox_attempt(lua_State *L, const char *method, void (*body)(void *), void *argument)
 {
     Frontend *f = sandbox_frontend(L);
@@ -200,6 +214,7 @@ void sandbox_attempt(lua_State *L, const char *method, void (*body)(void *), voi
         return;
     g->nodes = nodes, g->layers = layers, g->params = params, g->inputs = inputs;
     sandbox_push_position(L);
+    f->repeats = method ? count_repeats(g, lua_tostring(L, -1), method) : 0;
     if (!method || begins_with_method(f->c->message, method))
         lua_pushfstring(L, "%s: %s", lua_tostring(L, -1), f->c->message);
     else
