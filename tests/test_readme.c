@@ -191,8 +191,8 @@ START_TEST(documents_tell_the_truth)
 {
     Reader r = {.folder = scratch_folder("readme")};
     Run copy = run("cp -a Makefile compiler runtime graphs %s && mkdir %s/build && "
-                   "cp -a build/.ready build/cnnc build/compiler build/runtime %s/build",
-                   r.folder, r.folder, r.folder);
+                   "cp -a build/.ready build/cnnc build/family build/compiler build/runtime build/leaves "
+                   "%s/build", r.folder, r.folder, r.folder);
     ck_assert_msg(copy.status == 0, "%s", copy.err);
     run_free(&copy);
     check_document(&r, documents[_i]);
