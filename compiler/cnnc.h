@@ -184,6 +184,9 @@ bool target_runs(const Target *t);                       /* whether this machine
 /* -------------------------------------------------------------------- compile.c
  * The pass list. */
 
+/* How parameters are kept: as they are computed with, or in 16 bits and widened when loaded. */
+typedef enum Store16 { STORE_F32, STORE_F16, STORE_BF16 } Store16;
+
 typedef struct Options {
     int batch;
     bool train, input_grad;
@@ -196,6 +199,7 @@ typedef struct Options {
     int candidate;            /* which shape it chooses: 0 its best, 1 .. CANDIDATES - 1 for timing */
     int winograd;             /* WINOGRAD_AUTO, WINOGRAD_OFF or the tile of all that can: 2, 4, 6 */
     int64_t max_workspace, max_params;    /* bytes that code and parameters may take; 0: any */
+    Store16 store;            /* of constant parameters */
     const char *emit;         /* NULL, or "ir", "plan", "dot" */
     const char *emit_after;   /* the pass after which ir is printed; NULL: the last */
 } Options;
@@ -216,10 +220,31 @@ struct Program {
     bool seeded;              /* backward takes a dropout seed */
     const float *weights;     /* the whole struct, when every parameter is literal; else NULL */
     int64_t params_bytes;     /* of the struct */
+    uint64_t identity;        /* of what its bytes mean: network, fields, layouts */
 };
 
 /* Net and options -> everything that the printer needs. */
 Program *compile(Graph *net, const Options *options, FILE *emit);
+
+/* ----------------------------------------------------------- identity.c, blob.c
+ * Parameters as a file of their own, for @_load. */
+
+/* Programs of equal identity can exchange the bytes of their parameters.  pack: the graph of
+ * derived fields, or NULL. */
+uint64_t program_identity(const Program *p, const Graph *pack);
+
+#define BLOB_MAGIC "cnncblob"
+enum { BLOB_VERSION = 1, BLOB_HEAD = 64, BLOB_TARGET = 24 };
+/* The parameters p->weights as p->options.store says. */
+unsigned char *blob_make(const Program *p, size_t *size);
+const char *blob_target(const Program *p);   /* whose order the struct is in; "any": the state_dict's */
+uint16_t store_narrow(Store16 store, float value);           /* to the nearest, ties to even */
+float store_widen(Store16 store, uint16_t stored);
+const char *store_name(Store16 store);
+/* The largest change by rounding p->weights; relative: of those that are at least 2^-14.  Fails
+ * for a number beyond the range. */
+typedef struct StoreError { double absolute, relative; } StoreError;
+StoreError store_error(const Program *p);
 
 /* ------------------------------------------------------------------- memory.c
  * What is alive in a workspace while each kernel runs. */
@@ -241,9 +266,9 @@ typedef enum PrintKind { PRINT_FILE, PRINT_LIBRARY, PRINT_HOSTED } PrintKind;
 const char *print_source(Program *p, const char *header_name, PrintKind kind);
 const char *print_header(Program *p);
 /* Literal weights too large for C text, to be written beside net.c as net.weights:
- * the struct, or for targets without an assembler of their own the flat form.  NULL:
- * none. */
-const float *print_weights_file(const Program *p, size_t *bytes);
+ * the struct, or for targets without an assembler of their own the flat form; in 16 bits a
+ * blob.  NULL: none. */
+const void *print_weights_file(const Program *p, size_t *bytes);
 
 /* All leaves of a target as a C file, with a table of their names: what the host links
  * for code that libtcc compiles.  The probes of print_probes.c are in it, too. */
@@ -258,6 +283,8 @@ const Node *kernel_start(const Kernel *k);
 const char *kernel_layers(Context *c, const Kernel *k);
 const char *kernel_operations(Context *c, const Kernel *k);
 
+/* "conv kernel 5x5 pad 2", "param conv1.weight", "scalar 0.25" */
+const char *dump_operation(Context *c, const Node *n);
 void dump_ir(const Graph *g, const char *pass, FILE *out);
 void dump_dot(const Graph *g, FILE *out);
 void dump_plan(const Function *f, FILE *out);

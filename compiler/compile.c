@@ -263,6 +263,7 @@ Program *compile(Graph *net, const Options *options, FILE *emit)
     p->output = p->forward->graph->root;
     p->outputs = p->forward->graph->roots;
     choose_fields(p);
+    p->identity = program_identity(p, pack);
     memory_check(p);
     p->weights = literal_weights(p, pack);
     return p;

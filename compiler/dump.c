@@ -4,8 +4,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-/* "conv kernel 5x5 pad 2", "param conv1.weight", "scalar 0.25" */
-static const char *operation_text(Context *c, const Node *n)
+const char *dump_operation(Context *c, const Node *n)
 {
     Text t = {.c = c};
     text_add(&t, "%s", n->op->name);
@@ -28,7 +27,7 @@ static const char *type_text(Context *c, const Node *n)
 static void dump_node(Context *c, const Node *n, FILE *out)
 {
     Text t = {.c = c};
-    text_add(&t, "%%%d = %s", n->id, operation_text(c, n));
+    text_add(&t, "%%%d = %s", n->id, dump_operation(c, n));
     for (int i = 0; i < n->ins; i++)
         text_add(&t, "%s%%%d", i ? ", " : " of ", n->in[i]->id);
     fprintf(out, "  %-52s  %-16s", t.data, type_text(c, n));
@@ -85,7 +84,7 @@ void dump_dot(const Graph *g, FILE *out)
         if (!live[i])
             continue;
         fprintf(out, "  n%d [label=\"", i);
-        dot_text(operation_text(g->c, n), out);
+        dot_text(dump_operation(g->c, n), out);
         fprintf(out, "\\n%s\"%s];\n", type_text(g->c, n), n->op->traits & OP_LEAF ? ", style=rounded" : "");
         for (int k = 0; k < n->ins; k++)
             fprintf(out, "  n%d -> n%d;\n", n->in[k]->id, i);

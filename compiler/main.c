@@ -17,6 +17,8 @@ static const Command commands[] = {
      "cnnc net.lua --weights net.safetensors -o net.c"},
     {SUMMARY, "summary", "NETWORK", "shapes, parameters, work and memory of each layer",
      "cnnc summary net.lua"},
+    {PACK, "pack", "NETWORK --weights w.safetensors -o net.blob", "new parameters for a compiled net.c",
+     "cnnc pack net.lua --weights new.safetensors -o net.blob"},
     {PREDICT, "predict", "NETWORK --input x.npy|x.png [--output y.npy]", "compiled in memory and run",
      "cnnc predict net.lua --weights net.safetensors --input picture.png"},
     {GRADCHECK, "gradcheck", "NETWORK", "every gradient against finite differences, in double",
@@ -35,13 +37,14 @@ enum {
     KEY_WEIGHTS = 256, KEY_SEED, KEY_BATCH, KEY_TRAIN, KEY_TARGET, KEY_JIT, KEY_NAME, KEY_THREADS, KEY_EMIT,
     KEY_SCHEDULE, KEY_TUNE, KEY_WINOGRAD, KEY_INPUT, KEY_INPUT_GRAD, KEY_JSON, KEY_RUNS, KEY_LAYERS, KEY_HELP,
     KEY_VERSION, KEY_MEMORY, KEY_MAX_WORKSPACE, KEY_MAX_PARAMS, KEY_MAX_CODE, KEY_WATCH, KEY_MAN, KEY_BASH,
-    KEY_ZSH, KEY_LUALS, KEY_REFERENCE
+    KEY_ZSH, KEY_LUALS, KEY_REFERENCE, KEY_STORE
 };
 
 static const OptionRow option_rows[] = {
-    {'o', "output", "[NAME=]FILE", COMPILE | PREDICT, "where the result goes; - is standard output"},
+    {'o', "output", "[NAME=]FILE", COMPILE | PREDICT | PACK, "where the result goes; - is standard output"},
     {KEY_INPUT, "input", "[NAME=]FILE", PREDICT, "samples (.npy) or one picture (PNG, PGM, JPEG)"},
     {KEY_WEIGHTS, "weights", "FILE", NETWORK, "parameters from a .safetensors file"},
+    {KEY_STORE, "store", "FORM", COMPILE | PACK, "constant parameters as f32, f16 or bf16 (f32)"},
     {KEY_SEED, "seed", "N", NETWORK, "of initial parameters (0)"},
     {KEY_BATCH, "batch", "N", NETWORK, "samples of one call (1)"},
     {KEY_TRAIN, "train", NULL, NETWORK, "with loss, backward and optimisers"},
@@ -50,7 +53,7 @@ static const OptionRow option_rows[] = {
     {KEY_JIT, "jit", "NAME", NETWORK, "how to run in memory: tcc, cc or eval (tcc)"},
     {KEY_NAME, "name", "PREFIX", NETWORK, "of C names (the model's name)"},
     {KEY_THREADS, "threads", "N", NETWORK, "threads of one call, at most one a processor (1)"},
-    {KEY_SCHEDULE, "schedule", "FILE", COMPILE | PREDICT | BENCH, "inner loops as --tune found them"},
+    {KEY_SCHEDULE, "schedule", "FILE", COMPILE | PREDICT | BENCH | PACK, "inner loops as --tune found them"},
     {KEY_TUNE, "tune", NULL, COMPILE | PREDICT | BENCH, "time inner loops here first; --schedule keeps them"},
     {KEY_WINOGRAD, "winograd", "TILE", NETWORK,
      "of 3x3 convolutions: off, f2, f4, f6, auto (auto)"},
@@ -76,7 +79,7 @@ enum { OPTIONS = sizeof option_rows / sizeof *option_rows };
 /* Options with a few values, for completions and hints; "targets": those of target_list. */
 static const OptionValues values[] = {
     {"target", VALUES_TARGETS}, {"jit", "tcc cc eval"}, {"winograd", "off f2 f4 f6 auto"},
-    {"emit", "ir plan dot"}, {NULL, NULL}};
+    {"store", "f32 f16 bf16"}, {"emit", "ir plan dot"}, {NULL, NULL}};
 
 static const CommandTable table = {
     commands, sizeof commands / sizeof *commands, option_rows, OPTIONS, values};
@@ -148,6 +151,14 @@ static int parse_winograd(Context *c, const char *text)
     fail(c, STATUS_USAGE, "--winograd: found '%s', expected off, f2, f4, f6 or auto", text);
 }
 
+static Store16 parse_store(Context *c, const char *text)
+{
+    for (Store16 s = STORE_F32; s <= STORE_BF16; s++)
+        if (!strcmp(text, store_name(s)))
+            return s;
+    fail(c, STATUS_USAGE, "--store: found '%s', expected f32, f16 or bf16", text);
+}
+
 static void parse_emit(Context *c, Options *o, const char *text)
 {
     if (strncmp(text, "ir:", 3) == 0 && text[3]) {
@@ -198,6 +209,7 @@ static void take_option(CommandLine *line, int key)
     case KEY_MAX_WORKSPACE: o->compile.max_workspace = parse_bytes(c, "max-workspace", optarg); break;
     case KEY_MAX_PARAMS: o->compile.max_params = parse_bytes(c, "max-params", optarg); break;
     case KEY_MAX_CODE:   o->max_code = parse_bytes(c, "max-code", optarg); break;
+    case KEY_STORE:      o->compile.store = parse_store(c, optarg); break;
     case KEY_MEMORY:     o->memory = true; break;
     case KEY_JSON:       o->json = true; break;
     case KEY_LAYERS:     o->layers = true; break;
@@ -374,6 +386,7 @@ static void execute(void *argument)
     switch (line->command->bit) {
     case COMPILE:   line->status = command_compile(c, o); break;
     case SUMMARY:   line->status = command_summary(c, o); break;
+    case PACK:      line->status = command_pack(c, o); break;
     case PREDICT:   line->status = command_predict(c, o); break;
     case GRADCHECK: line->status = command_gradcheck(c, o); break;
     case BENCH:     line->status = command_bench(c, o); break;

@@ -96,6 +96,161 @@ static float lenet5_train_value(const lenet5_train_source *from, int k, int i)
     return param[k].constant;
 }
 
+/* IEEE 754 binary16. */
+static float lenet5_train_from_f16(uint32_t half)
+{
+    const uint32_t exponent = half >> 10 & 31, fraction = half & 1023;
+    union { uint32_t bits; float value; } wide;
+    if (exponent == 0)
+        wide.value = (float)(int32_t)fraction * (1.0f / 16777216.0f);
+    else
+        wide.bits = (exponent == 31 ? 255u << 23 : (exponent + 112) << 23) | fraction << 13;
+    wide.bits |= (half & 0x8000u) << 16;
+    return wide.value;
+}
+
+/* bfloat16: the upper half of a float. */
+static float lenet5_train_from_bf16(uint32_t half)
+{
+    union { uint32_t bits; float value; } wide;
+    wide.bits = half << 16;
+    return wide.value;
+}
+
+/* A little-endian number of so many bytes, up to four. */
+static uint32_t lenet5_train_number(const unsigned char *from, int bytes)
+{
+    uint32_t number = 0;
+    for (int i = 0; i < bytes; i++)
+        number |= (uint32_t)from[i] << 8 * i;
+    return number;
+}
+
+/* CRC-32 as in zlib and PNG, four bits at a time; begins and ends inverted. */
+static uint32_t lenet5_train_crc(uint32_t crc, const unsigned char *from, size_t bytes)
+{
+    static const uint32_t step[16] = {
+        0x00000000u, 0x1DB71064u, 0x3B6E20C8u, 0x26D930ACu, 0x76DC4190u, 0x6B6B51F4u,
+        0x4DB26158u, 0x5005713Cu, 0xEDB88320u, 0xF00F9344u, 0xD6D6A3E8u, 0xCB61B38Cu,
+        0x9B64C2B0u, 0x86D3D2D4u, 0xA00AE278u, 0xBDBDF21Cu};
+    for (size_t i = 0; i < bytes; i++) {
+        crc ^= from[i];
+        crc = crc >> 4 ^ step[crc & 15];
+        crc = crc >> 4 ^ step[crc & 15];
+    }
+    return crc;
+}
+
+/* What is wrong with a blob of so many structs: a status. */
+static int lenet5_train_check_blob(const unsigned char *blob, size_t size, uint32_t structs)
+{
+    static const char magic[8] = {'c', 'n', 'n', 'c', 'b', 'l', 'o', 'b'};
+    static const char target[24] = {'a', 'n', 'y'};
+    if (size < 64)
+        return LENET5_TRAIN_WRONG_SIZE;
+    for (int i = 0; i < 8; i++)
+        if (blob[i] != (unsigned char)magic[i])
+            return LENET5_TRAIN_WRONG_MAGIC;
+    if (lenet5_train_number(blob + 8, 4) != 1)
+        return LENET5_TRAIN_WRONG_VERSION;
+    for (int i = 0; i < 24; i++)
+        if (blob[24 + i] != (unsigned char)target[i])
+            return LENET5_TRAIN_WRONG_TARGET;
+    if (lenet5_train_number(blob + 16, 4) != 0xF0F49DFBu || lenet5_train_number(blob + 20, 4) != 0x6856A5E5u)
+        return LENET5_TRAIN_WRONG_GRAPH;
+    const uint32_t store = lenet5_train_number(blob + 12, 2), found = lenet5_train_number(blob + 14, 2);
+    if (store > 2 || found < 1 || found > 3 || (structs && structs != found))
+        return LENET5_TRAIN_WRONG_KIND;
+    const size_t bytes = sizeof(lenet5_train_params) / (store ? 2 : 1) * found;
+    if (lenet5_train_number(blob + 48, 4) != bytes || lenet5_train_number(blob + 52, 4) || size != 64 + bytes)
+        return LENET5_TRAIN_WRONG_SIZE;
+    const uint32_t crc = lenet5_train_crc(lenet5_train_crc(0xFFFFFFFFu, blob, 60), blob + 64, bytes);
+    return (crc ^ 0xFFFFFFFFu) == lenet5_train_number(blob + 60, 4) ? 0 : LENET5_TRAIN_WRONG_CHECKSUM;
+}
+
+/* Struct number k of a blob that has been checked. */
+static void lenet5_train_take_struct(lenet5_train_params *to, const unsigned char *blob, int k)
+{
+    const uint32_t store = lenet5_train_number(blob + 12, 2);
+    const size_t count = sizeof(lenet5_train_params) / sizeof(float);
+    const unsigned char *from = blob + 64 + (store ? 2 : 4) * count * (size_t)k;
+    float *const value = (float *)(void *)to;
+    for (size_t i = 0; i < count; i++) {
+        union { uint32_t bits; float value; } full;
+        if (store == 0) {
+            full.bits = lenet5_train_number(from + 4 * i, 4);
+            value[i] = full.value;
+        } else {
+            const uint32_t half = lenet5_train_number(from + 2 * i, 2);
+            value[i] = store == 1 ? lenet5_train_from_f16(half) : lenet5_train_from_bf16(half);
+        }
+    }
+}
+
+int lenet5_train_load(lenet5_train_params *params, const void *blob, size_t size)
+{
+    const int status = lenet5_train_check_blob((const unsigned char *)blob, size, 0);
+    if (status == 0 && params)
+        lenet5_train_take_struct(params, (const unsigned char *)blob, 0);
+    return status;
+}
+
+static void lenet5_train_put(unsigned char *to, uint32_t number, int bytes)
+{
+    for (int i = 0; i < bytes; i++)
+        to[i] = (unsigned char)(number >> 8 * i);
+}
+
+size_t lenet5_train_save(void *blob, size_t size, const lenet5_train_params *params, const lenet5_train_params *m,
+    const lenet5_train_params *v, int step)
+{
+    static const char magic[8] = {'c', 'n', 'n', 'c', 'b', 'l', 'o', 'b'};
+    static const char target[24] = {'a', 'n', 'y'};
+    const lenet5_train_params *const part[3] = {params, m, v};
+    const uint32_t structs = m && v ? 3 : m ? 2 : 1;
+    const size_t bytes = sizeof(lenet5_train_params) * structs;
+    unsigned char *const head = (unsigned char *)blob, *to = head + 64;
+    if (size < 64 + bytes)
+        return 0;
+    for (int i = 0; i < 8; i++)
+        head[i] = (unsigned char)magic[i];
+    lenet5_train_put(head + 8, 1, 4);
+    lenet5_train_put(head + 12, structs << 16, 4);
+    lenet5_train_put(head + 16, 0xF0F49DFBu, 4);
+    lenet5_train_put(head + 20, 0x6856A5E5u, 4);
+    for (int i = 0; i < 24; i++)
+        head[24 + i] = (unsigned char)target[i];
+    lenet5_train_put(head + 48, (uint32_t)bytes, 4);
+    lenet5_train_put(head + 52, 0, 4);
+    lenet5_train_put(head + 56, (uint32_t)step, 4);
+    for (uint32_t k = 0; k < structs; k++) {
+        const float *const value = (const float *)(const void *)part[k];
+        for (size_t i = 0; i < sizeof(lenet5_train_params) / sizeof(float); i++, to += 4) {
+            union { float value; uint32_t bits; } full;
+            full.value = value[i];
+            lenet5_train_put(to, full.bits, 4);
+        }
+    }
+    lenet5_train_put(head + 60, ~lenet5_train_crc(lenet5_train_crc(0xFFFFFFFFu, head, 60), head + 64, bytes), 4);
+    return 64 + bytes;
+}
+
+int lenet5_train_restore(lenet5_train_params *params, lenet5_train_params *m, lenet5_train_params *v, int *step,
+    const void *blob, size_t size)
+{
+    lenet5_train_params *const part[3] = {params, m, v};
+    const uint32_t structs = m && v ? 3 : m ? 2 : 1;
+    const unsigned char *const head = (const unsigned char *)blob;
+    const int status = lenet5_train_check_blob(head, size, structs);
+    if (status)
+        return status;
+    for (int k = 0; k < (int)structs; k++)
+        lenet5_train_take_struct(part[k], head, k);
+    if (step)
+        *step = (int)lenet5_train_number(head + 56, 4);
+    return 0;
+}
+
 static void lenet5_train_take(lenet5_train_params *params, const lenet5_train_source *from)
 {
     for (int k = 0; k < 10; k++)

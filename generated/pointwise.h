@@ -2,6 +2,7 @@
 #ifndef POINTWISE_H
 #define POINTWISE_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #define POINTWISE_BATCH 1
@@ -20,6 +21,17 @@ typedef struct pointwise_params {
     float reduce_bias[16];  /* 16 */
 } pointwise_params;
 
+/* What pointwise_load may find wrong; 0: nothing.  They are checked in this order. */
+enum {
+    POINTWISE_WRONG_MAGIC = 1,  /* no blob of parameters */
+    POINTWISE_WRONG_VERSION,    /* of the format */
+    POINTWISE_WRONG_TARGET,     /* packed for another processor */
+    POINTWISE_WRONG_GRAPH,      /* another network, or other options */
+    POINTWISE_WRONG_KIND,       /* not stored in a known way */
+    POINTWISE_WRONG_SIZE,       /* cut off, or too long */
+    POINTWISE_WRONG_CHECKSUM    /* altered on its way */
+};
+
 /* From the order of state_dict (POINTWISE_PARAM_COUNT floats). */
 void pointwise_pack(pointwise_params *params, const float *flat);
 
@@ -28,6 +40,10 @@ void pointwise_init(pointwise_params *params, uint64_t seed);
 
 void pointwise_forward(
     const pointwise_params *params, const float *features, float *output, void *workspace);
+
+/* From the file that `cnnc pack` writes, of any alignment; a status, 0: loaded.
+ * params NULL: checks only. */
+int pointwise_load(pointwise_params *params, const void *blob, size_t size);
 
 #ifdef __cplusplus
 }

@@ -27,6 +27,105 @@ static float x_value(const x_source *from, int k, int i)
     return param[k].constant;
 }
 
+/* IEEE 754 binary16. */
+static float x_from_f16(uint32_t half)
+{
+    const uint32_t exponent = half >> 10 & 31, fraction = half & 1023;
+    union { uint32_t bits; float value; } wide;
+    if (exponent == 0)
+        wide.value = (float)(int32_t)fraction * (1.0f / 16777216.0f);
+    else
+        wide.bits = (exponent == 31 ? 255u << 23 : (exponent + 112) << 23) | fraction << 13;
+    wide.bits |= (half & 0x8000u) << 16;
+    return wide.value;
+}
+
+/* bfloat16: the upper half of a float. */
+static float x_from_bf16(uint32_t half)
+{
+    union { uint32_t bits; float value; } wide;
+    wide.bits = half << 16;
+    return wide.value;
+}
+
+/* A little-endian number of so many bytes, up to four. */
+static uint32_t x_number(const unsigned char *from, int bytes)
+{
+    uint32_t number = 0;
+    for (int i = 0; i < bytes; i++)
+        number |= (uint32_t)from[i] << 8 * i;
+    return number;
+}
+
+/* CRC-32 as in zlib and PNG, four bits at a time; begins and ends inverted. */
+static uint32_t x_crc(uint32_t crc, const unsigned char *from, size_t bytes)
+{
+    static const uint32_t step[16] = {
+        0x00000000u, 0x1DB71064u, 0x3B6E20C8u, 0x26D930ACu, 0x76DC4190u, 0x6B6B51F4u,
+        0x4DB26158u, 0x5005713Cu, 0xEDB88320u, 0xF00F9344u, 0xD6D6A3E8u, 0xCB61B38Cu,
+        0x9B64C2B0u, 0x86D3D2D4u, 0xA00AE278u, 0xBDBDF21Cu};
+    for (size_t i = 0; i < bytes; i++) {
+        crc ^= from[i];
+        crc = crc >> 4 ^ step[crc & 15];
+        crc = crc >> 4 ^ step[crc & 15];
+    }
+    return crc;
+}
+
+/* What is wrong with a blob of so many structs: a status. */
+static int x_check_blob(const unsigned char *blob, size_t size, uint32_t structs)
+{
+    static const char magic[8] = {'c', 'n', 'n', 'c', 'b', 'l', 'o', 'b'};
+    static const char target[24] = {'g', 'e', 'n', 'e', 'r', 'i', 'c'};
+    if (size < 64)
+        return X_WRONG_SIZE;
+    for (int i = 0; i < 8; i++)
+        if (blob[i] != (unsigned char)magic[i])
+            return X_WRONG_MAGIC;
+    if (x_number(blob + 8, 4) != 1)
+        return X_WRONG_VERSION;
+    for (int i = 0; i < 24; i++)
+        if (blob[24 + i] != (unsigned char)target[i])
+            return X_WRONG_TARGET;
+    if (x_number(blob + 16, 4) != 0x4DBB6A1Cu || x_number(blob + 20, 4) != 0x0E998F19u)
+        return X_WRONG_GRAPH;
+    const uint32_t store = x_number(blob + 12, 2), found = x_number(blob + 14, 2);
+    if (store > 2 || found < 1 || found > 3 || (structs && structs != found))
+        return X_WRONG_KIND;
+    const size_t bytes = sizeof(x_params) / (store ? 2 : 1) * found;
+    if (x_number(blob + 48, 4) != bytes || x_number(blob + 52, 4) || size != 64 + bytes)
+        return X_WRONG_SIZE;
+    const uint32_t crc = x_crc(x_crc(0xFFFFFFFFu, blob, 60), blob + 64, bytes);
+    return (crc ^ 0xFFFFFFFFu) == x_number(blob + 60, 4) ? 0 : X_WRONG_CHECKSUM;
+}
+
+/* Struct number k of a blob that has been checked. */
+static void x_take_struct(x_params *to, const unsigned char *blob, int k)
+{
+    const uint32_t store = x_number(blob + 12, 2);
+    const size_t count = sizeof(x_params) / sizeof(float);
+    const unsigned char *from = blob + 64 + (store ? 2 : 4) * count * (size_t)k;
+    float *const value = (float *)(void *)to;
+    for (size_t i = 0; i < count; i++) {
+        union { uint32_t bits; float value; } full;
+        if (store == 0) {
+            full.bits = x_number(from + 4 * i, 4);
+            value[i] = full.value;
+        } else {
+            const uint32_t half = x_number(from + 2 * i, 2);
+            value[i] = store == 1 ? x_from_f16(half) : x_from_bf16(half);
+        }
+    }
+}
+
+int x_load(x_params *params, const void *blob, size_t size)
+{
+    const int status = x_check_blob((const unsigned char *)blob, size, 0);
+    if (status == 0 && params)
+        x_take_struct(params, (const unsigned char *)blob, 0);
+    return status;
+}
+
 #ifdef __GNUC__
 __attribute__((aligned(64)))
 #endif

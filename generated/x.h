@@ -2,6 +2,7 @@
 #ifndef X_H
 #define X_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #define X_BATCH 1
@@ -21,6 +22,17 @@ typedef struct x_params {
     float strokes_weight[27];  /* 3x1x3x3 */
 } x_params;
 
+/* What x_load may find wrong; 0: nothing.  They are checked in this order. */
+enum {
+    X_WRONG_MAGIC = 1,  /* no blob of parameters */
+    X_WRONG_VERSION,    /* of the format */
+    X_WRONG_TARGET,     /* packed for another processor */
+    X_WRONG_GRAPH,      /* another network, or other options */
+    X_WRONG_KIND,       /* not stored in a known way */
+    X_WRONG_SIZE,       /* cut off, or too long */
+    X_WRONG_CHECKSUM    /* altered on its way */
+};
+
 extern const x_params x_weights;
 
 /* From the order of state_dict (X_PARAM_COUNT floats). */
@@ -31,6 +43,10 @@ void x_init(x_params *params, uint64_t seed);
 
 void x_forward(
     const x_params *params, const float *image, float *map, float *relu, float *pooled, void *workspace);
+
+/* From the file that `cnnc pack` writes, of any alignment; a status, 0: loaded.
+ * params NULL: checks only. */
+int x_load(x_params *params, const void *blob, size_t size);
 
 #ifdef __cplusplus
 }

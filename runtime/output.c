@@ -60,9 +60,7 @@ static void choose_output(Output *out)
         out->kind = "c";
 }
 
-/* From here on the file's values are the parameters' initial ones, as literal
- * weights of the network file would be. */
-static void take_weights(Graph *net, const char *path)
+void take_weights(Graph *net, const char *path)
 {
     float *flat = NEW_ARRAY(net->c, float, params_count(net));
     safetensors_load(net, path, flat);
@@ -79,6 +77,8 @@ static void make_text(Output *out)
     if (o->weights)
         take_weights(net, o->weights);
     Program *p = compile(net, &o->compile, out->emit);
+    if (o->compile.store != STORE_F32 && !p->weights)
+        fail(out->c, STATUS_USAGE, "--store: how constant parameters are kept: expected --weights");
     if (!out->path)
         return;
     if (!out->files.header_name)

@@ -53,6 +53,9 @@ void npy_write(Context *c, const char *path, const Array *a);
 /* Fills flat (params_count floats).  Every parameter must be present with its
  * shape; entries "*.num_batches_tracked" are ignored, other unknown ones refused. */
 void safetensors_load(const Graph *net, const char *path, float *flat);
+/* From here on the file's values are the parameters' initial ones, as literal weights of the
+ * network file would be (output.c). */
+void take_weights(Graph *net, const char *path);
 void safetensors_save(const Graph *net, const char *path, const float *flat);
 
 /* --------------------------------------------------------------------- data.c
@@ -396,6 +399,7 @@ const LeafShapes *schedule_read(Context *c, const char *path, const Target *targ
 const LeafShapes *tune(Context *c, const CommandOptions *o);
 
 int command_compile(Context *c, const CommandOptions *o);      /* output.c */
+int command_pack(Context *c, const CommandOptions *o);         /* pack.c: a blob for @_load */
 int command_predict(Context *c, const CommandOptions *o);
 int command_gradcheck(Context *c, const CommandOptions *o);
 int command_bench(Context *c, const CommandOptions *o);

@@ -7,7 +7,8 @@
 
 enum {
     COMPILE = 1, SUMMARY = 2, PREDICT = 4, GRADCHECK = 8, BENCH = 16, RUN = 32, NEW = 64, HELP = 128,
-    NETWORK = COMPILE | SUMMARY | PREDICT | GRADCHECK | BENCH,      /* those that take a network file */
+    PACK = 256,
+    NETWORK = COMPILE | SUMMARY | PREDICT | GRADCHECK | BENCH | PACK,   /* those that take a network file */
     EVERY = NETWORK | RUN | NEW | HELP
 };
 

@@ -169,6 +169,11 @@ void print_values(Text *t, const Program *p);    /* @_value: a parameter's eleme
  * the file for large literal weights, NULL to keep them in the text. */
 void print_pack(Text *t, const Program *p, const char *calls, const char *weights_file);
 
+/* print_blob.c: parameters from outside the program; the header's part of it. */
+void print_blob(Text *t, const Program *p);
+void print_blob_statuses(Text *t, const Program *p);
+void print_blob_prototypes(Text *t, const Program *p);
+
 /* print_train.c: what training does to them. */
 void print_fields(Text *t, const Program *p);    /* table of fields, and access by number */
 /* strips: the host runs the loops. */

@@ -109,7 +109,7 @@ void print_leaf_types(Text *t, const char *prefix, int lanes, bool bodies, bool 
     for (int i = 0; i < lanes; i++)
         printer_argument_list(&even, 8, format(c, "%d", 2 * i));
     print_prefixed(t, prefix,
-              INLINE " @_vec @_load(const float *from)\n{\n    return *(const @_vec *)from;\n}\n\n"
+              INLINE " @_vec @_fetch(const float *from)\n{\n    return *(const @_vec *)from;\n}\n\n"
               INLINE " @_vec @_all(float x)\n{\n    return (@_vec){0} + x;\n}\n\n");
     print_choice(t, prefix, lanes, "larger", '>');
     print_choice(t, prefix, lanes, "smaller", '<');
@@ -117,17 +117,17 @@ void print_leaf_types(Text *t, const char *prefix, int lanes, bool bodies, bool 
               "/* Every second element. */\n"
               INLINE " @_vec @_second(const float *from)\n{\n"
               "#if defined __clang__ || __GNUC__ >= 12\n"
-              "    return __builtin_shufflevector(@_load(from), @_load(from + @_lanes),\n        ");
+              "    return __builtin_shufflevector(@_fetch(from), @_fetch(from + @_lanes),\n        ");
     text_add(t, "%s);\n", even.data);
     print_prefixed(t, prefix,
               "#else\n    @_vec to;\n    for (int i = 0; i < @_lanes; i++)\n        to[i] = from[2 * i];\n"
               "    return to;\n#endif\n}\n\n"
               "/* An addend of sum t, k. */\n"
               INLINE " @_vec @_addend(const float *from, int vector)\n{\n"
-              "    return vector ? @_load(from) : @_all(*from);\n}\n\n"
+              "    return vector ? @_fetch(from) : @_all(*from);\n}\n\n"
               INLINE " void @_store(float *y, @_vec s, int valid, int spread, int add)\n{\n"
               "    if (spread == 1 && valid == @_lanes) {\n"
-              "        if (add)\n            s += @_load(y);\n"
+              "        if (add)\n            s += @_fetch(y);\n"
               "        *(@_vec *)y = s;\n        return;\n    }\n"
               "    if (spread > 1 || add) {\n        for (int i = 0; i < valid; i++)\n"
               "            y[i * spread] = add ? y[i * spread] + s[i] : s[i];\n        return;\n    }\n"
@@ -212,15 +212,15 @@ static void print_step(Text *t, const Leaf *leaf)
     bool scalar = leaf_shares(leaf);
     const char *in = "                    ";
     for (int k = 0; scalar && k < leaf->vectors; k++)
-        text_add(t, "%s v%d = @_load(p%s)%s", k ? "," : format(c, "%sconst @_vec", in), k, step(c, k, "ak"),
+        text_add(t, "%s v%d = @_fetch(p%s)%s", k ? "," : format(c, "%sconst @_vec", in), k, step(c, k, "ak"),
                  k == leaf->vectors - 1 ? ";\n" : "");
     for (int k = 0; leaf->kind == LEAF_FMA && !scalar && k < leaf->vectors; k++)
-        text_add(t, "%sconst @_vec w%d = @_load(q%s);\n", in, k, step(c, k, "bk"));
+        text_add(t, "%sconst @_vec w%d = @_fetch(q%s);\n", in, k, step(c, k, "bk"));
     for (int i = 0; i < leaf->tile; i++) {
         if (scalar)
             text_add(t, "%sconst float x%d = *(q%s);", in, i, tile_step(c, leaf, i));
         for (int k = 0; k < leaf->vectors; k++) {
-            const char *load = leaf->a.spread > 1 ? "@_second" : "@_load";
+            const char *load = leaf->a.spread > 1 ? "@_second" : "@_fetch";
             const char *along = scalar ? "" : tile_step(c, leaf, i);
             const char *a = format(c, "%s(p%s%s)", load, along, leaf->across ? "" : step(c, k, "ak"));
             if (scalar)                          /* on one line */
@@ -263,11 +263,11 @@ static void print_phases(Text *t, const Leaf *leaf, const char *prefix)
 {
     static const struct { const char *head, *statement; } phase[] = {
         {"if (g->scale != 1.0f) {", "s%1$d_%2$d *= g->scale;"},
-        {"if (c && g->c_vector && !g->gated) {", "s%1$d_%2$d += @_load(c + %1$d * ct + %2$d * g->ck);"},
+        {"if (c && g->c_vector && !g->gated) {", "s%1$d_%2$d += @_fetch(c + %1$d * ct + %2$d * g->ck);"},
         {"if (c && !g->c_vector && !g->gated) {", "s%1$d_%2$d += @_all(c[%1$d * ct + %2$d * g->ck]);"},
-        {"if (d && g->d_vector) {", "s%1$d_%2$d += @_load(d + %1$d * dt + %2$d * g->dk);"},
+        {"if (d && g->d_vector) {", "s%1$d_%2$d += @_fetch(d + %1$d * dt + %2$d * g->dk);"},
         {"if (d && !g->d_vector) {", "s%1$d_%2$d += @_all(d[%1$d * dt + %2$d * g->dk]);"},
-        {"if (g->gated) {", "s%1$d_%2$d = @_gate(s%1$d_%2$d, @_load(c + %1$d * ct + %2$d * g->ck), g);"},
+        {"if (g->gated) {", "s%1$d_%2$d = @_gate(s%1$d_%2$d, @_fetch(c + %1$d * ct + %2$d * g->ck), g);"},
         {"if (!g->gated && g->low > -" UNBOUNDED ") {\n        const @_vec low = @_all(g->low);",
          "s%1$d_%2$d = @_larger(s%1$d_%2$d, low);"},
         {"if (!g->gated && g->high < " UNBOUNDED ") {\n        const @_vec high = @_all(g->high);",
@@ -343,7 +343,7 @@ static const char *lanes_on(Context *c, int vectors, const Leaf *leaf)
 static void print_place(Text *t, const Leaf *leaf, int x, int y)
 {
     int stride = leaf->stride / leaf->lanes;
-    text_add(t, "        v = @_load(p%s);\n", lanes_on(t->c, x, leaf));
+    text_add(t, "        v = @_fetch(p%s);\n", lanes_on(t->c, x, leaf));
     for (int k = 0; k < leaf->vectors; k++) {
         int row = y - k * stride, sums = 0;
         for (int i = 0; i < leaf->tile && row >= 0 && row < leaf->window; i++) {
@@ -364,7 +364,7 @@ static void print_window(Text *t, const Leaf *leaf)
     int columns = leaf->window + (leaf->tile - 1) * stride;
     for (int row = 0; row < leaf->window; row++)
         for (int column = 0; column < leaf->window; column++)
-            text_add(t, "    const @_vec w%d_%d = @_load(b%s%s);\n", row, column, step(t->c, row, "b2"),
+            text_add(t, "    const @_vec w%d_%d = @_fetch(b%s%s);\n", row, column, step(t->c, row, "b2"),
                      lanes_on(t->c, column, leaf));
     text_add(t, "    const float *p = a;\n    @_vec v;\n");
     for (int row = 0; row < rows; row++) {

@@ -18,10 +18,13 @@ static bool native_assembler(const Program *p)
     return *p->options.target->cflags != 0;      /* generic: for compilers that may not have .incbin */
 }
 
-const float *print_weights_file(const Program *p, size_t *bytes)
+const void *print_weights_file(const Program *p, size_t *bytes)
 {
-    if (!p->weights || p->params_bytes <= LITERAL_BYTES)
+    bool half = p->options.store != STORE_F32;
+    if (!p->weights || p->params_bytes / (half ? 2 : 1) <= LITERAL_BYTES)
         return NULL;
+    if (half)
+        return blob_make(p, bytes);
     if (native_assembler(p)) {
         *bytes = (size_t)p->params_bytes;
         return p->weights;
@@ -62,20 +65,48 @@ static void weights_literal(Text *t, const Program *p)
     text_add(t, "};\n");
 }
 
-static void weights_included(Text *t, const Program *p, const char *file)
+/* What the assembler draws in from a file, as an object of that name. */
+static void file_included(Text *t, const Program *p, const char *name, size_t bytes, const char *file)
 {
     const char *type = "@object";                /* the assembler's @, not the prefix */
     print_named(t, p,
-                "\n/* The contents of @_weights; the assembler looks for the file where -I points, too. */\n"
+                "\n/* The contents of %s; the assembler looks for the file where -I points, too. */\n"
                 "__asm__(\".pushsection .rodata\\n\"\n"
                 "        \".balign 64\\n\"\n"
-                "        \".globl @_weights\\n\"\n"
-                "        \".type @_weights, %s\\n\"\n"
-                "        \".size @_weights, %lld\\n\"\n"
-                "        \"@_weights:\\n\"\n"
+                "        \".globl %s\\n\"\n"
+                "        \".type %s, %s\\n\"\n"
+                "        \".size %s, %lld\\n\"\n"
+                "        \"%s:\\n\"\n"
                 "        \".incbin \\\"%s\\\"\\n\"\n"
                 "        \".popsection\\n\");\n",
-                type, (long long)p->params_bytes, file);
+                name, name, name, type, name, (long long)bytes, name, file);
+}
+
+/* Numbers of 16 bits as a constant. */
+static void weights_stored(Text *t, const Program *p)
+{
+    const float *value = p->weights;
+    const char *name = store_name(p->options.store);
+    print_named(t, p, "\n/* The parameters as %s, field by field. */\n"
+                "static const uint16_t @_stored[%lld] = {", name, (long long)p->params_bytes / 4);
+    for (int64_t i = 0; i < p->params_bytes / 4; i++)
+        text_add(t, "%s%u,", i % 16 ? " " : "\n    ", store_narrow(p->options.store, value[i]));
+    text_add(t, "\n};\n");
+}
+
+static void weights(Text *t, const Program *p, const char *weights_file, size_t bytes)
+{
+    bool half = p->options.store != STORE_F32;
+    const char *name = format(p->c, half ? "%s_blob" : "%s_weights", p->prefix);
+    if (weights_file && native_assembler(p)) {
+        file_included(t, p, name, bytes, weights_file);
+        if (half)
+            text_add(t, "extern const unsigned char %s[];\n", name);
+    } else if (!weights_file && half) {
+        weights_stored(t, p);
+    } else if (!weights_file) {
+        weights_literal(t, p);
+    }
 }
 
 /* -- values -- */
@@ -184,12 +215,26 @@ static void take_function(Text *t, const Program *p, const char *calls)
 
 static void init_body(Text *t, const Program *p, bool in_file)
 {
+    Store16 store = p->options.store;
+    if (p->weights && store != STORE_F32 && !in_file) {
+        print_named(t, p,
+                    "    (void)seed;\n    float *const value = (float *)(void *)params;\n"
+                    "    for (int i = 0; i < %lld; i++)\n"
+                    "        value[i] = @_from_%s(@_stored[i]);\n", (long long)p->params_bytes / 4,
+                    store_name(store));
+        return;
+    }
+    if (p->weights && store != STORE_F32 && native_assembler(p)) {
+        print_named(t, p, "    (void)seed;\n    @_take_struct(params, @_blob, 0);\n");
+        return;
+    }
     if (p->weights && !(in_file && !native_assembler(p))) {
         print_named(t, p, "    (void)seed;\n    *params = @_weights;\n");
         return;
     }
     if (p->weights)
-        print_named(t, p, "    /* all zero: the values are in the .weights file, for @_pack */\n");
+        print_named(t, p, "    /* all zero: the values are in the .weights file, for @_%s */\n",
+                    store == STORE_F32 ? "pack" : "load");
     print_named(t, p, "    const @_source from = {0, seed};\n    @_take(params, &from);\n");
 }
 
@@ -204,16 +249,14 @@ static void empty_params(Text *t, const Program *p)
 
 void print_pack(Text *t, const Program *p, const char *calls, const char *weights_file)
 {
-    size_t bytes;
+    size_t bytes = 0;
     bool in_file = weights_file && print_weights_file(p, &bytes);
     if (!p->fields) {
         empty_params(t, p);
         return;
     }
-    if (p->weights && in_file && native_assembler(p))
-        weights_included(t, p, weights_file);
-    else if (p->weights && !in_file)
-        weights_literal(t, p);
+    if (p->weights)
+        weights(t, p, in_file ? weights_file : NULL, bytes);
     take_function(t, p, calls);
     print_named(t, p,
                 "\nvoid @_pack(@_params *params, const float *flat)\n{\n"

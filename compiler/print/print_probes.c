@@ -38,8 +38,8 @@ static void print_traffic(Text *t, const char *prefix)
     text_add(&read, "    for (int i = 0; i < n; i += %d * @_lanes) {\n", UNROLL);
     for (int k = 0; k < UNROLL; k++) {
         const char *place = k ? format(t->c, "i + %d * @_lanes", k) : "i";
-        text_add(&copy, "        *(@_vec *)(to + %s) = half * @_load(from + %s);\n", place, place);
-        text_add(&read, "        s%d += @_load(from + %s);\n", k, place);
+        text_add(&copy, "        *(@_vec *)(to + %s) = half * @_fetch(from + %s);\n", place, place);
+        text_add(&read, "        s%d += @_fetch(from + %s);\n", k, place);
     }
     text_add(&copy, "    }\n}\n");
     text_add(&read, "    }\n");

@@ -133,7 +133,7 @@ static void print_plain_finish(Text *t, const Matrix *m)
 {
     static const Phase phase[] = {
         {"if (c) {", "y%1$d += shift;"},
-        {"if (d) {", "y%1$d += @_load(d + %1$d * g->dt + j * g->dk);"},
+        {"if (d) {", "y%1$d += @_fetch(d + %1$d * g->dt + j * g->dk);"},
     };
     print_phases(t, m, phase, sizeof phase / sizeof *phase);
     print_phases(t, m, clamp, sizeof clamp / sizeof *clamp);
@@ -183,7 +183,7 @@ static void print_host_passes(Text *t, const Passes *passes)
                 "        g->scale == 1.0f && g->n0 == %1$d && g->n3 == %1$d && (!d || g->d_vector) &&\n"
                 "        (!c || (g->c_vector && !g->ct && !g->ck));\n"
                 "    if (plain) {\n"
-                "    const @_vec shift = c ? @_load(c) : (@_vec){0};\n"
+                "    const @_vec shift = c ? @_fetch(c) : (@_vec){0};\n"
                 "#pragma GCC unroll %1$d\n", m->rows);
     print_columns(t, passes, format(t->c, "%d", m->rows), print_plain_finish);
     text_add(t, "    } else {\n");
@@ -197,7 +197,7 @@ void print_transform_body(Text *t, const Leaf *leaf, bool is_static)
     Text product = {.c = t->c}, load = {.c = t->c}, read = {.c = t->c};
     print_product(&product, m);
     for (int p = 0; p < m->columns; p++) {
-        text_add(&load, "        const @_vec x%d = @_load(x + %d * g->ak);\n", p, p);
+        text_add(&load, "        const @_vec x%d = @_fetch(x + %d * g->ak);\n", p, p);
         text_add(&read, "        const @_vec x%d = half[%d][j];\n", p, p);
     }
     const Passes passes = {m, load.data, read.data, product.data};
