@@ -62,7 +62,7 @@ float store_widen(Store16 store, uint16_t stored)
     if (store == STORE_F16) {
         int exponent = stored >> 10 & 31, fraction = stored & 1023;
         float size = exponent == 31 ? (fraction ? NAN : INFINITY)
-                   : exponent ? ldexpf((float)(1024 + fraction), exponent - 25) : ldexpf((float)fraction, -24);
+                   : ldexpf((float)(exponent ? 1024 + fraction : fraction), (exponent ? exponent : 1) - 25);
         return copysignf(size, stored & 0x8000 ? -1.0f : 1.0f);
     }
     memcpy(&value, &bits, sizeof value);

@@ -187,6 +187,9 @@ bool target_runs(const Target *t);                       /* whether this machine
 /* How parameters are kept: as they are computed with, or in 16 bits and widened when loaded. */
 typedef enum Store16 { STORE_F32, STORE_F16, STORE_BF16 } Store16;
 
+/* What inference is made for: by default speed. */
+typedef enum Optimize { OPTIMIZE_SPEED, OPTIMIZE_SIZE, OPTIMIZE_MEMORY } Optimize;
+
 typedef struct Options {
     int batch;
     bool train, input_grad;
@@ -199,6 +202,7 @@ typedef struct Options {
     int candidate;            /* which shape it chooses: 0 its best, 1 .. CANDIDATES - 1 for timing */
     int winograd;             /* WINOGRAD_AUTO, WINOGRAD_OFF or the tile of all that can: 2, 4, 6 */
     int64_t max_workspace, max_params;    /* bytes that code and parameters may take; 0: any */
+    Optimize optimize;
     Store16 store;            /* of constant parameters */
     const char *emit;         /* NULL, or "ir", "plan", "dot" */
     const char *emit_after;   /* the pass after which ir is printed; NULL: the last */
@@ -220,6 +224,7 @@ struct Program {
     bool seeded;              /* backward takes a dropout seed */
     const float *weights;     /* the whole struct, when every parameter is literal; else NULL */
     int64_t params_bytes;     /* of the struct */
+    int64_t plain_workspace;  /* what forward would take if it were not optimised for memory */
     uint64_t identity;        /* of what its bytes mean: network, fields, layouts */
 };
 

@@ -55,6 +55,8 @@ static Function *generate(Build *b, Graph *g, const Target *target, bool frozen)
     f->candidate = b->p->options.candidate;
     f->shapes = strcmp(b->function, "forward") ? NULL : b->p->options.shapes;
     debug_step(&b->debug, "lower", f);
+    stripes(f, b->p->options.optimize == OPTIMIZE_MEMORY);
+    debug_step(&b->debug, "stripes", f);
     layout(f);
     debug_step(&b->debug, "layout", f);
     schedule(f);
@@ -76,6 +78,19 @@ static Graph *convolve(Build *b, Graph *g, const Target *target, bool frozen)
     return after(b, "winograd", winograd(g, target, by_samples ? WINOGRAD_OFF : o->winograd, frozen));
 }
 
+/* With chains of kernels in stripes, where that takes less than without. */
+static Function *generate_small(Build *b, Graph *g, const Target *target, bool frozen)
+{
+    Build usual = {.p = b->p, .function = b->function};
+    b->p->options.optimize = OPTIMIZE_SPEED;
+    Function *plain = generate(&usual, g, target, frozen);
+    b->p->options.optimize = OPTIMIZE_MEMORY;
+    Function *striped = generate(b, g, target, frozen);
+    if (!strcmp(b->function, "forward"))
+        b->p->plain_workspace = plain->workspace;
+    return striped->workspace < plain->workspace ? striped : plain;
+}
+
 /* Inference on its own folds and hoists what depends on parameters alone; beside
  * training code the parameters change between calls and stay as they are. */
 static Function *build_inference(Build *b, const char *function, RootKind root, bool frozen, Graph **pack)
@@ -89,7 +104,8 @@ static Function *build_inference(Build *b, const char *function, RootKind root, 
     g = convolve(b, g, target, frozen);
     if (frozen)
         g = after(b, "hoist", hoist(g, pack));
-    return generate(b, g, target, frozen);
+    return b->p->options.optimize == OPTIMIZE_MEMORY ? generate_small(b, g, target, frozen)
+                                                     : generate(b, g, target, frozen);
 }
 
 static Function *build_training(Build *b)
@@ -250,6 +266,9 @@ Program *compile(Graph *net, const Options *options, FILE *emit)
     p->net = net;
     p->options = *options;
     p->prefix = c_identifier(net->c, options->prefix ? options->prefix : net->name);
+    if (options->optimize != OPTIMIZE_SPEED && target_level(options->target)->lanes > 1)
+        fail(net->c, STATUS_INPUT, "--optimize size or memory: needs a scalar target (generic), found %s",
+             options->target->name);
     if (options->train && !has_loss(net))
         fail(net->c, STATUS_INPUT, "%s: training needs a loss: model { ..., loss = logits:cross_entropy() }",
              net->file);

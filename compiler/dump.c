@@ -99,7 +99,8 @@ void dump_dot(const Graph *g, FILE *out)
 
 const Node *kernel_start(const Kernel *k)
 {
-    return k->node->root ? k->node->root : k->node;
+    const Node *n = k->start ? k->start : k->node;
+    return n->root ? n->root : n;
 }
 
 const char *kernel_layers(Context *c, const Kernel *k)

@@ -37,7 +37,7 @@ enum {
     KEY_WEIGHTS = 256, KEY_SEED, KEY_BATCH, KEY_TRAIN, KEY_TARGET, KEY_JIT, KEY_NAME, KEY_THREADS, KEY_EMIT,
     KEY_SCHEDULE, KEY_TUNE, KEY_WINOGRAD, KEY_INPUT, KEY_INPUT_GRAD, KEY_JSON, KEY_RUNS, KEY_LAYERS, KEY_HELP,
     KEY_VERSION, KEY_MEMORY, KEY_MAX_WORKSPACE, KEY_MAX_PARAMS, KEY_MAX_CODE, KEY_WATCH, KEY_MAN, KEY_BASH,
-    KEY_ZSH, KEY_LUALS, KEY_REFERENCE, KEY_STORE
+    KEY_ZSH, KEY_LUALS, KEY_REFERENCE, KEY_STORE, KEY_OPTIMIZE
 };
 
 static const OptionRow option_rows[] = {
@@ -57,6 +57,7 @@ static const OptionRow option_rows[] = {
     {KEY_TUNE, "tune", NULL, COMPILE | PREDICT | BENCH, "time inner loops here first; --schedule keeps them"},
     {KEY_WINOGRAD, "winograd", "TILE", NETWORK,
      "of 3x3 convolutions: off, f2, f4, f6, auto (auto)"},
+    {KEY_OPTIMIZE, "optimize", "FOR", NETWORK, "speed, size or memory (speed); scalar targets"},
     {KEY_MAX_WORKSPACE, "max-workspace", "BYTES", COMPILE, "fail if a call needs more memory (64K, 1M)"},
     {KEY_MAX_PARAMS, "max-params", "BYTES", COMPILE, "fail if the parameters take more"},
     {KEY_MAX_CODE, "max-code", "BYTES", COMPILE, "fail if the machine code takes more"},
@@ -79,7 +80,7 @@ enum { OPTIONS = sizeof option_rows / sizeof *option_rows };
 /* Options with a few values, for completions and hints; "targets": those of target_list. */
 static const OptionValues values[] = {
     {"target", VALUES_TARGETS}, {"jit", "tcc cc eval"}, {"winograd", "off f2 f4 f6 auto"},
-    {"store", "f32 f16 bf16"}, {"emit", "ir plan dot"}, {NULL, NULL}};
+    {"store", "f32 f16 bf16"}, {"optimize", "speed size memory"}, {"emit", "ir plan dot"}, {NULL, NULL}};
 
 static const CommandTable table = {
     commands, sizeof commands / sizeof *commands, option_rows, OPTIONS, values};
@@ -159,6 +160,15 @@ static Store16 parse_store(Context *c, const char *text)
     fail(c, STATUS_USAGE, "--store: found '%s', expected f32, f16 or bf16", text);
 }
 
+static Optimize parse_optimize(Context *c, const char *text)
+{
+    static const char *const name[] = {"speed", "size", "memory"};
+    for (int i = 0; i < 3; i++)
+        if (!strcmp(text, name[i]))
+            return (Optimize)i;
+    fail(c, STATUS_USAGE, "--optimize: found '%s', expected speed, size or memory", text);
+}
+
 static void parse_emit(Context *c, Options *o, const char *text)
 {
     if (strncmp(text, "ir:", 3) == 0 && text[3]) {
@@ -210,6 +220,7 @@ static void take_option(CommandLine *line, int key)
     case KEY_MAX_PARAMS: o->compile.max_params = parse_bytes(c, "max-params", optarg); break;
     case KEY_MAX_CODE:   o->max_code = parse_bytes(c, "max-code", optarg); break;
     case KEY_STORE:      o->compile.store = parse_store(c, optarg); break;
+    case KEY_OPTIMIZE:   o->compile.optimize = parse_optimize(c, optarg); break;
     case KEY_MEMORY:     o->memory = true; break;
     case KEY_JSON:       o->json = true; break;
     case KEY_LAYERS:     o->layers = true; break;

@@ -9,7 +9,7 @@
 #define LENET5_IMAGE_SIZE 784  /* floats per sample: 1x28x28 */
 #define LENET5_LOGITS_SIZE 10  /* floats per sample: 10 */
 #define LENET5_PARAM_COUNT 61706  /* floats in the flat form, in the order of state_dict */
-#define LENET5_WORKSPACE_BYTES 23552  /* scratch of one call of lenet5_forward */
+#define LENET5_WORKSPACE_BYTES 9472  /* scratch of one call of lenet5_forward */
 #define LENET5_ALIGNMENT 64  /* bytes, of params and workspace */
 
 #ifdef __cplusplus

@@ -10,7 +10,7 @@
 #define LENET5_TRAIN_LABEL_SIZE 1  /* labels per sample */
 #define LENET5_TRAIN_LOGITS_SIZE 10  /* floats per sample: 10 */
 #define LENET5_TRAIN_PARAM_COUNT 61706  /* floats in the flat form, in the order of state_dict */
-#define LENET5_TRAIN_WORKSPACE_BYTES 23552  /* scratch of one call of lenet5_train_forward */
+#define LENET5_TRAIN_WORKSPACE_BYTES 9472  /* scratch of one call of lenet5_train_forward */
 #define LENET5_TRAIN_TRAIN_WORKSPACE_BYTES 45632  /* of lenet5_train_backward, _accumulate and _loss */
 #define LENET5_TRAIN_ALIGNMENT 64  /* bytes, of params and workspace */
 
@@ -57,8 +57,8 @@ void lenet5_train_forward(
  * params NULL: checks only. */
 int lenet5_train_load(lenet5_train_params *params, const void *blob, size_t size);
 
-/* A checkpoint: params and what the optimiser remembers, NULL for what it does not have, in
- * LENET5_TRAIN_CHECKPOINT_BYTES at most; how many were written, 0: they do not fit. */
+/* A checkpoint: params and what the optimiser remembers, NULL for what it does not
+ * have.  How many bytes were written, 0: they do not fit. */
 size_t lenet5_train_save(void *blob, size_t size, const lenet5_train_params *params, const lenet5_train_params *m,
     const lenet5_train_params *v, int step);
 

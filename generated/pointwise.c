@@ -76,7 +76,7 @@ static float pointwise_from_f16(uint32_t half)
     if (exponent == 0)
         wide.value = (float)(int32_t)fraction * (1.0f / 16777216.0f);
     else
-        wide.bits = (exponent == 31 ? 255u << 23 : (exponent + 112) << 23) | fraction << 13;
+        wide.bits = (exponent == 31 ? 255 : exponent + 112) << 23 | fraction << 13;
     wide.bits |= (half & 0x8000u) << 16;
     return wide.value;
 }

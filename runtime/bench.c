@@ -158,7 +158,7 @@ int command_bench(Context *c, const CommandOptions *o)
     ModelOptions options = {.batch = o->compile.batch, .jit = o->jit, .train = o->train,
                             .profile = o->layers, .target = o->compile.target, .seed = o->seed,
                             .threads = o->compile.threads, .shapes = o->compile.shapes,
-                            .winograd = o->compile.winograd};
+                            .winograd = o->compile.winograd, .optimize = o->compile.optimize};
     double start = milliseconds();
     b.model = model_open(c, o->network, options);
     b.open_ms = milliseconds() - start;

@@ -39,12 +39,26 @@ static int64_t stored_elements(const Kernel *k)
     return sum;
 }
 
+/* Of all kernels that were taken together. */
+static int64_t macs_of(const Kernel *k)
+{
+    const Node *last = NULL;
+    int64_t macs = 0;
+    for (int i = 0; i < k->nests; i++) {
+        const Node *n = k->nest[i]->store.node, *start = n->root ? n->root : n;
+        bool counts = !k->nest[i]->moves && n != last && start->op->macs;
+        macs += counts ? start->op->macs(start) : 0;
+        last = n;
+    }
+    return macs;
+}
+
 static LayerRow row_of(Context *c, const Kernel *k)
 {
     const Node *start = kernel_start(k);
     LayerRow row = {.name = kernel_layers(c, k), .operations = kernel_operations(c, k),
                     .output = shape_text(c, &k->node->shape, false), .shape = &k->node->shape,
-                    .macs = start->op->macs ? start->op->macs(start) : 0,
+                    .macs = k->start ? macs_of(k) : start->op->macs ? start->op->macs(start) : 0,
                     .written = 4 * stored_elements(k)};
     for (int i = 1; i < k->storages; i++) {
         const Storage *s = k->storage[i];

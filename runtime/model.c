@@ -16,7 +16,8 @@ static Code *open_code(Model *m, int batch, bool input_grad)
     Options options = { .batch = batch, .train = m->options.train, .input_grad = input_grad,
                         .target = m->options.target, .threads = m->options.threads,
                         .profile = m->options.profile, .shapes = m->options.shapes,
-                        .candidate = m->options.candidate, .winograd = m->options.winograd };
+                        .candidate = m->options.candidate, .winograd = m->options.winograd,
+                        .optimize = m->options.optimize };
     Code *code = code_open(compile(net, &options, NULL), m->options.jit);
     if (m->codes && code->params_bytes != m->code[0]->params_bytes) {
         code->close(code);

@@ -13,6 +13,7 @@ typedef struct Output {
     const char *header;       /* path of the header; NULL: none is written */
     const char *weights;      /* path of the weights; NULL: none are written */
     Files files;
+    const char *trade;        /* what optimising for memory has changed, or NULL */
     char *emitted;            /* text of --emit */
     size_t emitted_length;
     FILE *emit;
@@ -81,6 +82,10 @@ static void make_text(Output *out)
         fail(out->c, STATUS_USAGE, "--store: how constant parameters are kept: expected --weights");
     if (!out->path)
         return;
+    if (o->compile.optimize == OPTIMIZE_MEMORY)
+        out->trade = format(out->c,
+                            "forward: %lld bytes of workspace instead of %lld, 0 MACs computed again\n",
+                            (long long)p->forward->workspace, (long long)p->plain_workspace);
     if (!out->files.header_name)
         out->files.header_name = format(out->c, "%s.h", p->prefix);
     out->files.source = print_source(p, out->files.header_name, PRINT_FILE);
@@ -144,6 +149,8 @@ static void make_output(void *argument)
     const char *const path[] = {out->header, out->weights, out->path};
     if (out->path)
         write_together(out->c, 3, path, write_files, out);
+    if (out->trade)
+        fprintf(stderr, "%s", out->trade);
     if (out->emit)
         fwrite(out->emitted, 1, out->emitted_length, stdout);
 }

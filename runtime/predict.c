@@ -252,7 +252,7 @@ int command_predict(Context *c, const CommandOptions *o)
     ModelOptions options = {.batch = o->compile.batch, .jit = o->jit, .train = o->train,
                             .target = o->compile.target, .seed = o->seed,
                             .threads = o->compile.threads, .shapes = o->compile.shapes,
-                            .winograd = o->compile.winograd};
+                            .winograd = o->compile.winograd, .optimize = o->compile.optimize};
     p.model = model_open(c, o->network, options);
     guard(c, predict, close_model, &p);
     return STATUS_OK;

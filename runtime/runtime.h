@@ -234,6 +234,7 @@ typedef struct ModelOptions {
     const LeafShapes *shapes;            /* of --schedule, or NULL */
     int candidate;                     /* of --tune */
     int winograd;                      /* as in Options */
+    Optimize optimize;
 } ModelOptions;
 
 typedef struct Model {

@@ -115,7 +115,8 @@ START_TEST(hostile_blobs_are_refused)
     for (int i = 0; i < 2; i++) {
         char command[200];
         snprintf(command, sizeof command, "$CNNC pack net.lua --target generic --store %s --weights"
-                 " a.safetensors -o net.blob 2>/dev/null && ASAN_OPTIONS=detect_leaks=0 ./main net.blob", store[i]);
+                 " a.safetensors -o net.blob 2>/dev/null && ASAN_OPTIONS=detect_leaks=0 ./main net.blob",
+                 store[i]);
         prints(command, "whole: 0\ncut: 0 accepted, 1 of wrong size\nlonger: 1\naltered: 0 accepted\n");
     }
 }
@@ -159,8 +160,9 @@ END_TEST
 START_TEST(blobs_belong_to_a_network_and_a_target)
 {
     write_file("main.c", loads);
-    does("$CNNC net.lua --target x86-64-v2 --batch 2 -o net.c && cc -std=gnu11 -O1 main.c net.c -lm -o main &&"
-         "sed 's/relu/tanh/' net.lua >tanh.lua && sed 's/kernel = 3/kernel = 3, bias = false/' net.lua >bias.lua");
+    does("$CNNC net.lua --target x86-64-v2 --batch 2 -o net.c && "
+         "cc -std=gnu11 -O1 main.c net.c -lm -o main && sed 's/relu/tanh/' net.lua >tanh.lua && "
+         "sed 's/kernel = 3/kernel = 3, bias = false/' net.lua >bias.lua");
     prints("$CNNC pack net.lua --target generic --weights a.safetensors -o net.blob && ./main net.blob",
            "status 3\n");
     prints("$CNNC pack net.lua --train --weights a.safetensors -o net.blob && ./main net.blob", "status 3\n");
@@ -168,7 +170,8 @@ START_TEST(blobs_belong_to_a_network_and_a_target)
            "status 4\n");
     prints("$CNNC pack net.lua --target x86-64-v2 --weights a.safetensors -o net.blob && "
            "./main net.blob | grep -c 0x", "1\n");
-    Run r = run("cd %s && ../../../cnnc pack bias.lua --weights a.safetensors -o no.blob; ls no.blob", folder);
+    Run r = run("cd %s && ../../../cnnc pack bias.lua --weights a.safetensors -o no.blob; ls no.blob",
+                folder);
     ck_assert_msg(strstr(r.err, "conv1.bias"), "%s", r.err);
     run_free(&r);
 }
@@ -248,13 +251,15 @@ START_TEST(constants_of_16_bits)
     static const char *const store[] = {"f16", "bf16"}, *const target[] = {"generic", "native"};
     write_file("main.c", loads);
     write_file("wide.lua", "local y = input { 1, 5, 5, name = 'image' }:flatten():linear { 25000 }:relu()\n"
-                           "y = y:linear { 3, name = 'scores' }\nreturn model { output = y, name = 'net' }\n");
+                           "y = y:linear { 3, name = 'scores' }\n"
+                           "return model { output = y, name = 'net' }\n");
     does("$CNNC run save.lua wide.lua wide.safetensors 1");
     for (int i = 0; i < 4; i++) {
         char command[700];
         snprintf(command, sizeof command,
                  "for n in net wide; do w=$n.safetensors; [ $n = net ] && w=a.safetensors;\n"
-                 "$CNNC $n.lua --target %s --weights $w --store %s -o net.c && grep -q 'stored as %s' net.c && "
+                 "$CNNC $n.lua --target %s --weights $w --store %s -o net.c && "
+                 "grep -q 'stored as %s' net.c && "
                  "cc -std=gnu11 -O1 -march=native -I. main.c net.c -lm -o main && "
                  "$CNNC pack $n.lua --target %s --store %s --weights $w -o net.blob 2>/dev/null && "
                  "./main net.blob >want && ./main >have && "
@@ -311,8 +316,8 @@ static const char resumes[] =
 START_TEST(training_resumes_from_a_checkpoint)
 {
     write_file("resumes.c", resumes);
-    prints("$CNNC net.lua --train --target generic -o net.c && " SANITIZED "resumes.c net.c -lm -o main && ./main",
-           "1111111\n");
+    prints("$CNNC net.lua --train --target generic -o net.c && " SANITIZED
+           "resumes.c net.c -lm -o main && ./main", "1111111\n");
 }
 END_TEST
 

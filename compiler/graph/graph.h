@@ -75,6 +75,7 @@ struct Node {
     Node *root;               /* the reduction in whose epilogue this node is computed, or NULL */
     Node *joined;             /* the reader in whose memory it is stored as a part, or NULL */
     Node *within;             /* the reader in whose kernel it is computed, a band at a time, or NULL */
+    int rows, rows_base;      /* > 0: so many rows exist at a time, and where they begin (stripes) */
     /* layout.c */
     Storage *storage;
 };

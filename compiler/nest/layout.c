@@ -407,6 +407,10 @@ Affine layout_address(Context *c, const Nest *nest, const Node *n, const Affine 
         for (int i = 0; i < s->layout.pieces; i++) {
             const Piece *p = &s->layout.piece[i];
             Affine whole = in_whole(n, p->dim, &index[p->dim]);
+            if (n->rows && p->dim == s->band_dim) {      /* counted from the band's first */
+                whole.coef[nest_band_axis(nest)] = 0;
+                whole.constant += n->rows_base;
+            }
             address = affine_sum(address, affine_times(part(c, nest, &whole, p), p->stride));
         }
         return address;

@@ -176,7 +176,7 @@ void nest_affines(Nest *nest, void (*visit)(Affine *a, void *user), void *user)
 Nest *nest_open(Lower *l)
 {
     Nest *nest = NEW(l->c, Nest);
-    nest->lane = -1;
+    nest->lane = nest->rows = -1;
     return nest;
 }
 

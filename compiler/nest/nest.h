@@ -73,18 +73,21 @@ struct Nest {
     Expr *tag;                /* ARGMAX: the int that names the winner */
     Store store;
     int lane;                 /* the axis along which vectors lie (lanes.c), -1: none */
+    int rows;                 /* the axis of rows that a turn of the band computes (stripes.c), -1: all */
     int valid;                /* of the last vector along it, so many lanes exist */
     Loop *loops;              /* set by schedule */
     Loop *strips;             /* the same for code whose inner loops the host runs, or NULL */
     int tile, vectors;        /* of its leaves; 0: it has none */
     int shared;               /* the axis whose loops threads divide, -1: one thread runs it all */
     const char *schedule;     /* the same, for people */
+    bool moves;               /* rows within their buffer, one after the other: no work for a team */
     bool again;               /* reads what the nest before it in its kernel has stored */
 };
 
 /* A function of the generated C: one stored node, one or more nests. */
 struct Kernel {
     Node *node;               /* what it stores */
+    Node *start;              /* what the first of kernels that were taken together stored, or NULL */
     const char *name;         /* C identifier */
     Nest **nest;  int nests;
     Storage **storage; int storages;   /* arguments: written one first */
@@ -148,6 +151,12 @@ typedef enum WinogradSide {
 } WinogradSide;
 /* B, G or A of F(tile, 3), or A or G transposed; tile at most 6. */
 const Matrix *winograd_matrix(Context *c, int tile, WinogradSide side);
+
+/* ------------------------------------------------------------------- stripes.c
+ * Chains of kernels that compute their tensors a few rows at a time. */
+
+/* For scalar targets: pools together with what they read; for memory: whatever lowers the peak. */
+void stripes(Function *f, bool for_memory);
 
 /* ------------------------------------------------------------------- storage.c
  * The memory that a tensor lies in. */

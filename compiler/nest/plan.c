@@ -43,20 +43,21 @@ static void find_lifetimes(Function *f)
 
 /* -- in place -- */
 
-typedef struct InPlace { const Nest *nest; const Storage *from; bool legal; } InPlace;
+typedef struct InPlace { const Nest *nest; const Storage *from, *to; bool legal; } InPlace;
 
 static void check_load(Expr *load, void *user)
 {
     InPlace *p = user;
     if (load->load.node->storage == p->from)
-        p->legal &= memcmp(&load->affine, &p->nest->store.address, sizeof load->affine) == 0;
+        p->legal &= p->nest->store.node->storage == p->to &&
+                    memcmp(&load->affine, &p->nest->store.address, sizeof load->affine) == 0;
 }
 
 /* Each element of `from` is read only for the element that takes its place. */
 static bool in_place(Kernel *kernel, const Storage *from)
 {
     const Storage *to = kernel->node->storage;
-    InPlace p = {.from = from, .legal = from->layout.elements == to->layout.elements &&
+    InPlace p = {.from = from, .to = to, .legal = from->layout.elements == to->layout.elements &&
                                         from->layout.gap == to->layout.gap && !to->clear};
     for (int i = 0; i < kernel->nests && p.legal; i++) {
         p.nest = kernel->nest[i];

@@ -42,6 +42,10 @@ Storage *storage_new(Function *f, Place place, const char *name, const Node *n)
     s->batched = n->batched;
     s->plain = place != PLACE_WORKSPACE;
     s->band = n->op->band ? n->op->band(n, &s->band_dim) : 0;
+    if (n->rows) {
+        s->band = n->rows;
+        s->band_dim = 2;
+    }
     PUSH(f->c, f->storage, f->storages) = s;
     return s;
 }

@@ -315,6 +315,19 @@ static const char *stored(const Program *p)
                   error.relative);
 }
 
+/* What the options have cost or saved. */
+static const char *trades(const Program *p)
+{
+    Text t = {.c = p->c};
+    if (p->options.optimize == OPTIMIZE_MEMORY)
+        text_add(&t,
+                 " * Optimised for memory: a workspace of %lld bytes instead of %lld, no product is"
+                 " computed twice.\n *\n",
+                 (long long)p->forward->workspace, (long long)p->plain_workspace);
+    text_add(&t, "%s", stored(p));
+    return t.data;
+}
+
 static void head(Text *t, const Program *p, const char *header_name)
 {
     const char *cflags = p->options.target->cflags;
@@ -324,7 +337,7 @@ static void head(Text *t, const Program *p, const char *header_name)
                 "  This file belongs to its user, without conditions.\n *\n%s"
                 " * Compiles best with:  gcc -std=gnu11 -O3%s%s -c @.c\n%s */\n"
                 "#include \"%s\"\n\n#include <math.h>\n#include <stddef.h>\n%s\n",
-                CNNC_VERSION, print_base_name(p->net->file), stored(p), *cflags ? " " : "", cflags,
+                CNNC_VERSION, print_base_name(p->net->file), trades(p), *cflags ? " " : "", cflags,
                 team ? " * With -fopenmp threads share the work of a call.\n" : "", header_name,
                 team ? "#ifdef _OPENMP\n#include <omp.h>\n#endif\n" : "");
     text_add(t,

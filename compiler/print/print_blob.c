@@ -16,7 +16,7 @@ static void f16_function(Text *t, const Program *p)
                 "    if (exponent == 0)\n"
                 "        wide.value = (float)(int32_t)fraction * (1.0f / 16777216.0f);\n"
                 "    else\n"
-                "        wide.bits = (exponent == 31 ? 255u << 23 : (exponent + 112) << 23) | fraction << 13;\n"
+                "        wide.bits = (exponent == 31 ? 255 : exponent + 112) << 23 | fraction << 13;\n"
                 "    wide.bits |= (half & 0x8000u) << 16;\n"
                 "    return wide.value;\n}\n");
 }
@@ -209,7 +209,8 @@ void print_blob_statuses(Text *t, const Program *p)
                 "    $_WRONG_CHECKSUM    /* altered on its way */\n"
                 "};\n\n");
     if (p->options.train)
-        print_named(t, p, "#define $_CHECKPOINT_BYTES (%d + 3 * sizeof(@_params))  /* of @_save, at most */\n\n",
+        print_named(t, p,
+                    "#define $_CHECKPOINT_BYTES (%d + 3 * sizeof(@_params))  /* of @_save, at most */\n\n",
                     BLOB_HEAD);
 }
 
@@ -223,8 +224,8 @@ void print_blob_prototypes(Text *t, const Program *p)
                 "int @_load(@_params *params, const void *blob, size_t size);\n\n");
     if (p->options.train)
         print_named(t, p,
-                    "/* A checkpoint: params and what the optimiser remembers, NULL for what it does not have, in\n"
-                    " * $_CHECKPOINT_BYTES at most; how many were written, 0: they do not fit. */\n"
+                    "/* A checkpoint: params and what the optimiser remembers, NULL for what it does not\n"
+                    " * have.  How many bytes were written, 0: they do not fit. */\n"
                     "size_t @_save(void *blob, size_t size, const @_params *params, const @_params *m,\n"
                     "    const @_params *v, int step);\n\n"
                     "/* Back again: a status as @_load's; step may be NULL. */\n"

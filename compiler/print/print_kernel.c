@@ -194,7 +194,8 @@ static void print_nest(Printer *p, Nest *nest)
     const Loop *l = strips ? nest->strips : nest->loops;
     bool looped = l && l->kind == LOOP_FOR && !l->lows && !l->highs && !printer_runs_once(l);
     bool alone = nest->shared < 0 && kernel_shared(p->kernel);
-    bool bare = alone || (!looped && p->kernel->nests > 1);
+    bool bounded = nest->rows >= 0;              /* the band settles which rows there are */
+    bool bare = alone || ((!looped || bounded) && p->kernel->nests > 1);
     if (bare) {                                  /* its locals must not meet another nest's */
         printer_line(p, alone ? "if (team->thread == 0) {" : "{");
         p->depth++;
@@ -251,7 +252,8 @@ static bool overtakes(const Kernel *k, const Band *b, int end)
     bool found = false;
     for (int i = b->met_last; i < end && b->met_last >= 0; i++)
         for (int j = b->first; j < b->met_first; j++)
-            found |= reads_result(k, i, j);
+            found |= reads_result(k, i, j) ||    /* or moves it */
+                     k->nest[i]->store.node->storage == k->nest[j]->store.node->storage;
     return found;
 }
 
@@ -416,7 +418,7 @@ const char *print_kernel(Leaves *leaves, Context *c, const char *prefix, const F
     print_matrices(&p);
     for (int i = 0; i < k->storages; i++) {
         const Storage *s = k->storage[i];
-        bool own = i == 0 || (s->clear && stores(k, s));
+        bool own = i == 0 || ((s->clear || s->layout.gap) && stores(k, s));
         if (own && (s->place != PLACE_WORKSPACE || f->kernel[s->birth] == k))
             print_zeros(&p, s);
     }

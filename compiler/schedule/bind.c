@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+enum { ROWS = 2 };            /* the dim that stripes cut */
+
 static void add_clip(Schedule *s, const Affine *index, int extent)
 {
     for (int i = 0; i < s->clips; i++)
@@ -13,6 +15,15 @@ static void add_clip(Schedule *s, const Affine *index, int extent)
     s->clip[s->clips++] = (Clip){*index, extent, -1};
 }
 
+/* The range of an index, where rows that do not exist are left out. */
+static void reading_range(const Nest *nest, const Affine *index, int *low, int *high)
+{
+    int stride = nest->rows >= 0 ? index->coef[nest->rows] : 0, extent = nest->store.node->shape.dim[ROWS];
+    Affine rest = affine_sum(*index, affine_times(nest->store.index[ROWS], -stride));
+    affine_range(stride ? &rest : index, nest, low, high);
+    *high += stride ? stride * (extent - 1) : 0;
+}
+
 static void bind_load(Expr *load, void *user)
 {
     Schedule *s = user;
@@ -20,7 +31,7 @@ static void bind_load(Expr *load, void *user)
     load->affine = layout_address(s->c, s->nest, n, load->load.index);
     for (int d = 0; d < n->shape.rank && load->load.border; d++) {
         int low, high, extent = n->shape.dim[d];
-        affine_range(&load->load.index[d], s->nest, &low, &high);
+        reading_range(s->nest, &load->load.index[d], &low, &high);
         int outside = -low > high - (extent - 1) ? -low : high - (extent - 1);
         bool in_gap = d == n->shape.rank - 1 && s->nest->reduce == REDUCE_SUM &&
                       outside <= n->storage->gap;
@@ -184,6 +195,21 @@ static void assign_clips(Schedule *s)
         s->clips = 0;
 }
 
+/* Of a turn's rows those exist that lie in the tensor. */
+static void clip_rows(Schedule *s)
+{
+    const Nest *nest = s->nest;
+    if (nest->rows < 0)
+        return;
+    const Affine *row = &nest->store.index[ROWS];
+    int low, high, extent = nest->store.node->shape.dim[ROWS];
+    affine_range(row, nest, &low, &high);
+    if (low >= 0 && high < extent)
+        return;
+    add_clip(s, row, extent);
+    s->clip[s->clips - 1].axis = nest->rows;
+}
+
 void bind(Schedule *s)
 {
     Nest *nest = s->nest;
@@ -192,6 +218,7 @@ void bind(Schedule *s)
     assign_clips(s);
     Storage *to = nest->store.node->storage;
     to->clear |= nest->store.accumulate && to->place == PLACE_WORKSPACE;
+    clip_rows(s);
     clip_lanes(s);
     collapse(s);
 }

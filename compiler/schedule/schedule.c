@@ -407,7 +407,8 @@ static void finish(const Function *f, const Kernel *kernel, int at, const Schedu
 {
     Nest *nest = s->nest;
     bool joined = at && kernel->nest[at - 1]->shared >= 0;
-    nest->shared = f->packs ? -1 : share_axis(s, f->share_least || !joined ? f->share_least : LEAST_JOINED);
+    int least = f->share_least || !joined ? f->share_least : LEAST_JOINED;
+    nest->shared = f->packs || nest->moves ? -1 : share_axis(s, least);
     if (nest->shared >= 0)
         nest->schedule = format(f->c, "%s; threads share %s", nest->schedule, nest->axis[nest->shared].name);
 }
@@ -462,7 +463,7 @@ static void schedule_nest(Function *f, Kernel *kernel, int at, const LeafShape *
         nest->schedule = describe(&s);
     }
     finish(f, kernel, at, &s);
-    if (!f->packs)
+    if (!f->packs && nest_band_axis(nest) < 0)
         nest->strips = strips_build(&s);
 }
 
