@@ -5,7 +5,7 @@
  * order in which a network passes through them:
  *
  *   frontend -> Graph -> mode -> autodiff -> expand -> fold -> winograd -> hoist -> fuse
- *            -> lower -> Nests -> layout -> schedule -> Loops -> plan -> print -> C
+ *            -> lower -> Nests -> stripes -> layout -> schedule -> Loops -> plan -> print -> C
  *
  * Everything lives in the arena of one Context and is freed with it; nothing
  * here is global or mutable.  A failure never returns: fail() jumps to the

@@ -51,6 +51,7 @@ static Function *generate(Build *b, Graph *g, const Target *target, bool frozen)
     Function *f = lower(g, b->function, target);
     f->packs = !strcmp(b->function, "pack");
     f->frozen = frozen;
+    f->small = b->p->options.optimize == OPTIMIZE_SIZE;
     f->share_least = b->p->options.share_least;
     f->candidate = b->p->options.candidate;
     f->shapes = strcmp(b->function, "forward") ? NULL : b->p->options.shapes;

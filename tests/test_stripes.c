@@ -38,6 +38,10 @@ static void try_network(void *argument)
     ck_assert_msg(!message, "%s", message);
     const Results results = trial_run(try->trial, c, code);
     code->close(code);
+    code = code_open(compiled(c, &try->trial->network, OPTIMIZE_SIZE, 1), JIT_TCC);
+    message = trial_infer(try->trial, c, code);
+    ck_assert_msg(!message, "small code: %s", message);
+    code->close(code);
     code = code_open(compiled(c, &try->trial->network, OPTIMIZE_MEMORY, 3), JIT_TCC);
     message = trial_same(try->trial, c, code, &results);
     ck_assert_msg(!message, "three threads: %s", message);
@@ -68,7 +72,7 @@ START_TEST(stripes_keep_the_values_of_random_networks)
     Network *network;
     context_init(&c);
     int count = all_networks(&c, RANDOM, &network);
-    try_all(network, count, 40);
+    try_all(network, count, 12);
     context_free(&c);
 }
 END_TEST
@@ -79,7 +83,8 @@ END_TEST
 
 /* Chains with windows of all kinds, branches of different reach, odd sizes. */
 static const char *const chains[] = {
-    NET("3, 13, 11", "x = x:conv2d { 8, kernel = 3, pad = 1 }:relu():conv2d { 4, kernel = 3, pad = 1 }:relu()\n"),
+    NET("3, 13, 11", "x = x:conv2d { 8, kernel = 3, pad = 1 }:relu()\n"
+        "     :conv2d { 4, kernel = 3, pad = 1 }:relu()\n"),
     NET("2, 17, 9", "local a = x:conv2d { 6, kernel = 3, pad = 1 }:relu()\n"
         "x = (a:conv2d { 6, kernel = 5, pad = 2 }:relu():conv2d { 6, kernel = 3, pad = 1 } + a):relu()\n"),
     NET("2, 18, 12", "local a = x:conv2d { 6, kernel = 3, pad = 1 }:relu()\n"
@@ -145,10 +150,36 @@ START_TEST(the_trade_is_told)
     ck_assert_msg(r.status == 0 && !strcmp(r.out, "1\n"), "%s%s", r.out, r.err);
     ck_assert_msg(strstr(r.err, "instead of 135296, 0 MACs computed again"), "%s", r.err);
     run_free(&r);
-    r = run("build/cnnc graphs/resnet8.lua --target x86-64-v3 --optimize memory -o %s/no.c; echo $?; ls %s/no.c",
-            folder, folder);
+    r = run("build/cnnc graphs/resnet8.lua --target x86-64-v3 --optimize memory -o %s/no.c; echo $?; "
+            "ls %s/no.c", folder, folder);
     ck_assert_msg(!strcmp(r.out, "1\n") && strstr(r.err, "scalar target"), "%s%s", r.out, r.err);
     run_free(&r);
+}
+END_TEST
+
+/* -- code -- */
+
+static long forward_bytes(const char *network, const char *options)
+{
+    const char *folder = scratch_folder("stripes");
+    Run r = run("build/cnnc graphs/%s.lua --target generic %s -o %s/net.c && "
+                "cc -std=gnu11 -O2 -ffunction-sections -c %s/net.c -o %s/net.o && "
+                "size -A %s/net.o | awk '$1 ~ /^.text.*forward/ { sum += $2 } END { print sum }'", network, options, folder, folder,
+                folder, folder);
+    long bytes = atol(r.out);
+    ck_assert_msg(bytes > 500, "%s%s", r.out, r.err);
+    run_free(&r);
+    return bytes;
+}
+
+/* The same compiler and flags; cortex-m4's figures are in docs/embedding.md. */
+START_TEST(small_code_is_half)
+{
+    static const char *const network[] = {"lenet5", "resnet8", "cifar_cnn", "mobilenet_v2"};
+    for (int i = 0; i < 4; i++) {
+        long speed = forward_bytes(network[i], ""), small = forward_bytes(network[i], "--optimize size");
+        ck_assert_msg(2 * small <= speed, "%s: %ld bytes of code instead of %ld", network[i], small, speed);
+    }
 }
 END_TEST
 
@@ -163,6 +194,7 @@ Suite *stripes_suite(void)
     tcase_set_timeout(memory, 60);
     tcase_add_loop_test(memory, workspaces_stay_below, 0, BOUNDS);
     tcase_add_test(memory, the_trade_is_told);
+    tcase_add_test(memory, small_code_is_half);
     suite_add_tcase(s, memory);
     return s;
 }

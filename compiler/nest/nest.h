@@ -367,6 +367,7 @@ struct Function {
     const LeafShapes *shapes;   /* as the options have them */
     int candidate;
     int share_least;          /* operations from which threads share a nest; 0: the schedule's choice */
+    bool small;               /* loops stay rolled: little code rather than speed */
     const char *name;         /* "forward" */
     Graph *graph;
     Kernel **kernel; int kernels;

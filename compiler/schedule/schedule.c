@@ -71,8 +71,8 @@ static int choose_unroll(Schedule *s)
     s->part_axis = -1;
     for (int i = s->axes - 1; i >= s->parallel && !clipped(s, s->order[i]); i--) {
         int extent = s->nest->axis[s->order[i]].extent;
-        if (taps * extent > UNROLL_WHOLE) {
-            if (taps == 1) {
+        if (taps * extent > UNROLL_WHOLE || s->small) {
+            if (taps == 1 && !s->small) {
                 s->part_axis = s->order[i];
                 s->part = taps = good_part(extent, UNROLL_PART / 2, UNROLL_PART);
             }
@@ -89,7 +89,7 @@ static void choose_tile(Schedule *s, int taps)
 {
     s->tile = 1;
     s->tile_axis = s->parallel ? s->order[s->parallel - 1] : -1;
-    if (s->tile_axis < 0 || !s->nest->reduces || s->nest->reduce != REDUCE_SUM)
+    if (s->tile_axis < 0 || !s->nest->reduces || s->nest->reduce != REDUCE_SUM || s->small)
         return;
     const Storage *to = s->nest->store.node->storage;
     if (to->lanes > 1)                           /* a compiler's vectors, or strips, lie along it */
@@ -394,7 +394,8 @@ static const char *describe(const Schedule *s)
 /* Addresses, borders, and which axes have loops. */
 static Schedule prepare(Function *f, Nest *nest, const LeafShape *wanted)
 {
-    Schedule s = {.c = f->c, .target = f->target, .wanted = wanted, .candidate = f->candidate, .nest = nest,
+    Schedule s = {.c = f->c, .target = f->target, .wanted = wanted, .candidate = f->candidate,
+                  .small = f->small, .nest = nest,
                   .tile_axis = -1, .vector_axis = -1, .row_axis = -1, .ragged_axis = -1};
     bind(&s);
     choose_order(&s);

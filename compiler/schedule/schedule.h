@@ -20,6 +20,7 @@ typedef struct Schedule {
     const Target *target;
     const LeafShape *wanted;              /* or NULL */
     int candidate;
+    bool small;                           /* nothing is written out */
     Nest *nest;
     Clip clip[MAX_CLIPS];
     int clips;
