@@ -55,9 +55,8 @@ static Function *generate(Build *b, Graph *g, const Target *target, bool frozen)
     f->share_least = b->p->options.share_least;
     f->candidate = b->p->options.candidate;
     f->shapes = strcmp(b->function, "forward") ? NULL : b->p->options.shapes;
-    debug_step(&b->debug, "lower", f);
     stripes(f, b->p->options.optimize == OPTIMIZE_MEMORY);
-    debug_step(&b->debug, "stripes", f);
+    debug_step(&b->debug, "lower", f);
     layout(f);
     debug_step(&b->debug, "layout", f);
     schedule(f);
@@ -82,7 +81,8 @@ static Graph *convolve(Build *b, Graph *g, const Target *target, bool frozen)
 /* With chains of kernels in stripes, where that takes less than without. */
 static Function *generate_small(Build *b, Graph *g, const Target *target, bool frozen)
 {
-    Build usual = {.p = b->p, .function = b->function};
+    Build usual = *b;
+    usual.emit = NULL;
     b->p->options.optimize = OPTIMIZE_SPEED;
     Function *plain = generate(&usual, g, target, frozen);
     b->p->options.optimize = OPTIMIZE_MEMORY;

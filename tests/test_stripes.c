@@ -164,8 +164,8 @@ static long forward_bytes(const char *network, const char *options)
     const char *folder = scratch_folder("stripes");
     Run r = run("build/cnnc graphs/%s.lua --target generic %s -o %s/net.c && "
                 "cc -std=gnu11 -O2 -ffunction-sections -c %s/net.c -o %s/net.o && "
-                "size -A %s/net.o | awk '$1 ~ /^.text.*forward/ { sum += $2 } END { print sum }'", network, options, folder, folder,
-                folder, folder);
+                "size -A %s/net.o | awk '$1 ~ /^.text.*forward/ { sum += $2 } END { print sum }'",
+                network, options, folder, folder, folder, folder);
     long bytes = atol(r.out);
     ck_assert_msg(bytes > 500, "%s%s", r.out, r.err);
     run_free(&r);
