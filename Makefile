@@ -15,7 +15,8 @@ CFLAGS ?= -O2 -g
 
 DEPS := gcc libc6-dev make pkg-config liblua5.4-dev libtcc-dev zlib1g-dev libpng-dev libjpeg62-turbo-dev \
     libjansson-dev dataset-fashion-mnist
-TEST_DEPS := check valgrind clang libclang-rt-14-dev cppcheck g++ mandoc groff bsdextrautils
+TEST_DEPS := check valgrind clang libclang-rt-14-dev cppcheck g++ mandoc groff bsdextrautils \
+    gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm
 
 # ------------------------------------------------------------------- sources
 
