@@ -17,6 +17,9 @@ DEPS := gcc libc6-dev make pkg-config liblua5.4-dev libtcc-dev zlib1g-dev libpng
     libjansson-dev dataset-fashion-mnist
 TEST_DEPS := check valgrind clang libclang-rt-14-dev cppcheck g++ mandoc groff bsdextrautils \
     gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm
+# Other processors' compilers and emulators: tests of those that cannot be installed are skipped.
+CROSS_DEPS := qemu-user gcc-aarch64-linux-gnu libc6-dev-arm64-cross gcc-arm-linux-gnueabihf libc6-dev-armhf-cross \
+    gcc-riscv64-linux-gnu libc6-dev-riscv64-cross lld wasi-libc nodejs llvm
 
 # ------------------------------------------------------------------- sources
 
@@ -116,6 +119,8 @@ deps:
 
 test-deps:
 	@.ci/deps $(DEPS) $(TEST_DEPS)
+	@.ci/deps $(CROSS_DEPS) || for package in $(CROSS_DEPS); do .ci/deps $$package || \
+	    echo "cnnc: $$package cannot be installed: what it tests is skipped" >&2; done
 
 # Targets that install first and build afterwards do so in a second make, on all processors.
 BUILD = $(MAKE) --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j$$(nproc))

@@ -169,17 +169,33 @@ typedef struct LeafShapes { const char *file; LeafShape *shape; int count; } Lea
 #include "nest/nest.h"
 
 /* --------------------------------------------------------------------- target.c
- * A row per target: what its C compiler is told, and later lanes and registers. */
+ * A row per target: its instructions, and the C compiler that makes them. */
 
 struct Target {
     const char *name, *doc, *cflags;
     int lanes;                /* floats in a vector; 1: scalar code */
-    int registers;            /* vectors */
+    int registers;            /* vectors, or floats of scalar code; 0: unknown */
+    bool fused;               /* multiplies and adds at once */
+    int line;                 /* floats that a prefetch draws into the cache; 0: it has none */
+    int alignment;            /* bytes, of parameters and workspace */
+    const char *guard;        /* C condition: the compiler makes code for such a processor; NULL: any does */
+    const char *condition;    /* C expression: this processor has what the row needs; NULL: all of them do */
+    const char *features;     /* what a C compiler is told of a function for it; NULL: nothing */
+    const char *compiler, *archiver;    /* elsewhere than on such a machine */
+    bool here;                /* this machine's own compiler makes code for it */
+    bool (*runs)(void);       /* this machine has its instructions */
+    const char *choice_guard, *choice;  /* the instruction for the larger of two vectors: max for %s, or min */
+    bool small;               /* without an operating system; size counts */
+    bool hosted;              /* with one: shared libraries, threads */
+    bool incbin;              /* its assembler writes ELF and draws in files */
 };
 const Target *target_find(const char *name);             /* NULL: unknown */
 const Target *target_list(int *count);
 const Target *target_level(const Target *t);             /* native: the row that it is on this machine */
 bool target_runs(const Target *t);                       /* whether this machine has its instructions */
+/* The command of its C compiler here, and how much that is to optimise. */
+const char *target_compiler(const Target *t);
+const char *target_optimise(const Target *t);
 
 /* -------------------------------------------------------------------- compile.c
  * The pass list. */
@@ -271,8 +287,8 @@ typedef enum PrintKind { PRINT_FILE, PRINT_LIBRARY, PRINT_HOSTED } PrintKind;
 const char *print_source(Program *p, const char *header_name, PrintKind kind);
 const char *print_header(Program *p);
 /* Literal weights too large for C text, to be written beside net.c as net.weights:
- * the struct, or for targets without an assembler of their own the flat form; in 16 bits a
- * blob.  NULL: none. */
+ * the struct, or for targets whose assembler cannot draw it in the flat form; in 16 bits
+ * a blob.  NULL: none. */
 const void *print_weights_file(const Program *p, size_t *bytes);
 
 /* All leaves of a target as a C file, with a table of their names: what the host links

@@ -139,11 +139,13 @@ static void compile_to(Build *b, const char *made)
         file_write(c, format(c, "%s/%s", b->directory, f->weights_name), f->weights, f->weights_bytes);
 
     Command command = { .c = c };
-    command_add_words(&command, compiler);
-    if (!command.words)
-        command_add(&command, "cc");
-    command_add_words(&command, "-O3 -std=gnu11 -fPIC");
-    command_add_words(&command, b->target ? b->target->cflags : NULL);
+    if (b->target->here)
+        command_add_words(&command, compiler && *compiler ? compiler : "cc");
+    else
+        command_add_words(&command, target_compiler(b->target));
+    command_add_words(&command, format(c, "%s -std=gnu11", target_optimise(b->target)));
+    command_add_words(&command, b->target->hosted ? "-fPIC" : NULL);
+    command_add_words(&command, b->target->cflags);
     if (b->threads > 1)
         command_add(&command, "-fopenmp");
     command_add(&command, format(c, "-I%s", b->directory));      /* for the assembler's .incbin */
@@ -165,7 +167,8 @@ static void build(void *argument)
     if (!strcmp(b->kind, "a")) {
         const char *archive = format(c, "%s/net.a", b->directory);
         Command ar = { .c = c };
-        command_add_words(&ar, "ar rcsD");       /* D: the same bytes every time */
+        command_add_words(&ar, b->target->here ? "ar" : b->target->archiver);
+        command_add(&ar, "rcsD");                /* D: the same bytes every time */
         command_add(&ar, archive);
         command_add(&ar, made);
         command_run(&ar, false);
@@ -190,6 +193,10 @@ static void in_directory(Build *b, void (*body)(void *))
 
 void cc_build(Context *c, const Files *files, const Options *o, const char *kind, const char *output)
 {
+    bool shared = !strcmp(kind, "so"), team = o->threads > 1;
+    if (!o->target->hosted && (shared || team))
+        fail(c, STATUS_INPUT, "%s: target %s has no %s", output, o->target->name,
+             shared ? "shared libraries: expected .o or .a" : "threads: found --threads");
     in_directory(&(Build){ .c = c, .files = files, .target = o->target, .threads = o->threads, .kind = kind,
                            .output = output }, build);
 }

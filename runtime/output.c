@@ -94,9 +94,9 @@ static void make_text(Output *out)
     if (out->files.weights && !out->weights)
         fail(out->c, STATUS_INPUT, "-o -: %zu bytes of weights need a file of their own: -o net.c",
              out->files.weights_bytes);
-    /* What the assembler draws in becomes part of an object; where it cannot (targets
-     * without flags of their own), the file stays beside it for pack. */
-    bool drawn_in = strcmp(out->kind, "c") && *o->compile.target->cflags;
+    /* What the assembler draws in becomes part of an object; where it cannot, the file stays
+     * beside it for pack. */
+    bool drawn_in = strcmp(out->kind, "c") && o->compile.target->incbin;
     if (!out->files.weights || drawn_in || !strcmp(out->kind, "h"))
         out->weights = NULL;
 }

@@ -80,7 +80,7 @@ static Layout packed(const Access *a, const Nest *nest, int lane_dim, int lane)
 static void check_param(Choice *c, Access *a, int dim)
 {
     Storage *s = a->node->storage;
-    bool full = c->nest->valid == c->f->target->lanes;
+    bool full = a->node->shape.dim[dim] % c->f->target->lanes == 0;      /* no vector reads past its end */
     if (s->param->derived && s->param->layout && !c->pack)
         c->possible = false;
     if (a->node->shape.rank != s->shape.rank)

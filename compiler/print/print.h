@@ -145,7 +145,7 @@ bool print_strips_fit(Printer *p, const Loop *l);        /* into the host's limi
 void print_strip(Printer *p, const Strip *strip);
 
 /* print_leaf.c: leaves.  hosted: their bodies are in the host. */
-void print_leaf_types(Text *t, const char *prefix, int lanes, bool bodies, bool host);
+void print_leaf_types(Text *t, const char *prefix, const Target *target, bool bodies, bool host);
 void print_leaf_macro(Text *t, const char *prefix, bool hosted);
 const char *print_leaf_member(Context *c, const Leaf *leaf);     /* "fma_14x2" */
 const char *print_leaf_geometry(Context *c, const Leaf *leaf);

@@ -100,7 +100,7 @@ void print_leaf_family(Text *t, const Target *target)
     Text table = {.c = c};
     text_add(t, "/* The leaves of %s for code that libtcc compiles; printed by cnnc. */\n"
                 "#include <math.h>\n", target->name);
-    print_leaf_types(t, prefix, target->lanes, true, true);
+    print_leaf_types(t, prefix, target, true, true);
     for (int kind = 0; kind < (int)(sizeof kinds / sizeof *kinds); kind++)
         for (int tile = 1; tile <= FAMILY_TILE; tile++)
             for (int vectors = 1; vectors <= FAMILY_VECTORS; vectors++) {

@@ -124,7 +124,8 @@ static void size_macros(Text *t, const Program *p)
                     "#define $_TRAIN_WORKSPACE_BYTES %lld  /* of @_backward, _accumulate and _loss */\n",
                     (long long)(loss > backward ? loss : backward));
     }
-    print_named(t, p, "#define $_ALIGNMENT 64  /* bytes, of params and workspace */\n\n");
+    print_named(t, p, "#define $_ALIGNMENT %d  /* bytes, of params and workspace */\n\n",
+                p->options.target->alignment);
 }
 
 void print_params_struct(Text *t, const Program *p)
@@ -170,7 +171,7 @@ static void prototypes(Text *t, const Program *p)
     bool constant = p->weights && p->options.store == STORE_F32;     /* else init widens them */
     if (constant && !print_weights_file(p, &bytes))
         print_named(t, p, "extern const @_params @_weights;\n\n");
-    else if (constant && *p->options.target->cflags)
+    else if (constant && p->options.target->incbin)
         print_named(t, p,
                     "extern const @_params @_weights;  /* contents: the .weights file beside it */\n\n");
     print_named(t, p,

@@ -35,20 +35,21 @@ void print_leaf_macro(Text *t, const char *prefix, bool hosted)
               hosted ? "cnnc" : prefix, hosted ? ", times, by" : ""));
 }
 
-/* Lane by lane the larger or smaller, b where a is not a number: one instruction of the
- * processor, which gcc would find for a loop too, but looks long. */
-static void print_choice(Text *t, const char *prefix, int lanes, const char *name, char than)
+/* Lane by lane the larger or smaller, b where a is not a number: one instruction of some
+ * processors, which gcc would find for a loop too, but looks long. */
+static void print_choice(Text *t, const char *prefix, const Target *target, const char *name, char than)
 {
-    const char *builtin = format(t->c, "__builtin_ia32_%sps", than == '>' ? "max" : "min");
-    const char *guard = lanes == 16 ? "__AVX512F__" : lanes == 8 ? "__AVX__" : "__SSE__";
     text_add(t, "%s", INLINE);
     print_prefixed(t, prefix, format(t->c, " @_vec @_%s(@_vec a, @_vec b)\n{\n", name));
-    text_add(t, "#if defined %s && defined __GNUC__ && !defined __clang__\n", guard);
-    text_add(t, lanes == 16 ? "    return %s512_mask(a, b, a, -1, 4);\n"
-                : lanes == 8 ? "    return %s256(a, b);\n" : "    return %s(a, b);\n", builtin);
-    text_add(t, "#else\n    typedef int mask __attribute__((vector_size(%d)));\n", lanes * 4);
+    if (target->choice) {
+        const char *one = format(t->c, target->choice, than == '>' ? "max" : "min");
+        text_add(t, "#if defined %s && defined __GNUC__ && !defined __clang__\n", target->choice_guard);
+        text_add(t, "    return %s;\n#else\n", one);
+    }
+    text_add(t, "    typedef int mask __attribute__((vector_size(%d)));\n", target->lanes * 4);
     text_add(t, "    const mask a_wins = a %c b;\n", than);
-    print_prefixed(t, prefix, "    return (@_vec)((a_wins & (mask)a) | (~a_wins & (mask)b));\n#endif\n}\n\n");
+    print_prefixed(t, prefix, "    return (@_vec)((a_wins & (mask)a) | (~a_wins & (mask)b));\n");
+    text_add(t, target->choice ? "#endif\n}\n\n" : "}\n\n");
 }
 
 /* Sums across lanes, halves onto halves. */
@@ -74,9 +75,10 @@ static void print_total(Text *t, const char *prefix, int lanes)
     print_prefixed(t, prefix, text.data);
 }
 
-void print_leaf_types(Text *t, const char *prefix, int lanes, bool bodies, bool host)
+void print_leaf_types(Text *t, const char *prefix, const Target *target, bool bodies, bool host)
 {
     Context *c = t->c;
+    int lanes = target->lanes;
     print_prefixed(t, prefix,
               "\n"
               "/* How a leaf walks: loops n0 .. n3 (n1 and n2 come with the call; in the last pass of\n"
@@ -111,8 +113,8 @@ void print_leaf_types(Text *t, const char *prefix, int lanes, bool bodies, bool 
     print_prefixed(t, prefix,
               INLINE " @_vec @_fetch(const float *from)\n{\n    return *(const @_vec *)from;\n}\n\n"
               INLINE " @_vec @_all(float x)\n{\n    return (@_vec){0} + x;\n}\n\n");
-    print_choice(t, prefix, lanes, "larger", '>');
-    print_choice(t, prefix, lanes, "smaller", '<');
+    print_choice(t, prefix, target, "larger", '>');
+    print_choice(t, prefix, target, "smaller", '<');
     print_prefixed(t, prefix,
               "/* Every second element. */\n"
               INLINE " @_vec @_second(const float *from)\n{\n"

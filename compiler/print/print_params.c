@@ -13,9 +13,10 @@ static bool has_attributes(const Program *p)
     return p->forward->target->lanes > 1;
 }
 
-static bool native_assembler(const Program *p)
+/* Elsewhere a file of weights is for the caller, who gives it to pack. */
+static bool draws_in(const Program *p)
 {
-    return *p->options.target->cflags != 0;      /* generic: for compilers that may not have .incbin */
+    return p->options.target->incbin;
 }
 
 const void *print_weights_file(const Program *p, size_t *bytes)
@@ -25,7 +26,7 @@ const void *print_weights_file(const Program *p, size_t *bytes)
         return NULL;
     if (half)
         return blob_make(p, bytes);
-    if (native_assembler(p)) {
+    if (draws_in(p)) {
         *bytes = (size_t)p->params_bytes;
         return p->weights;
     }
@@ -54,8 +55,8 @@ static void weights_literal(Text *t, const Program *p)
 {
     const float *value = p->weights;
     print_named(t, p,
-                "\n#ifdef __GNUC__\n__attribute__((aligned(64)))\n#endif\n"
-                "const @_params @_weights = {\n");
+                "\n#ifdef __GNUC__\n__attribute__((aligned(%d)))\n#endif\n"
+                "const @_params @_weights = {\n", p->options.target->alignment);
     for (int i = 0; i < p->fields; i++) {
         text_add(t, "    /* %s */\n    {", p->field[i].name);
         numbers(t, value, p->field[i].count);
@@ -68,18 +69,18 @@ static void weights_literal(Text *t, const Program *p)
 /* What the assembler draws in from a file, as an object of that name. */
 static void file_included(Text *t, const Program *p, const char *name, size_t bytes, const char *file)
 {
-    const char *type = "@object";                /* the assembler's @, not the prefix */
+    const char *type = "%object";                /* @object is half a comment to ARM's assembler */
     print_named(t, p,
                 "\n/* The contents of %s; the assembler looks for the file where -I points, too. */\n"
                 "__asm__(\".pushsection .rodata\\n\"\n"
-                "        \".balign 64\\n\"\n"
+                "        \".balign %d\\n\"\n"
                 "        \".globl %s\\n\"\n"
                 "        \".type %s, %s\\n\"\n"
                 "        \".size %s, %lld\\n\"\n"
                 "        \"%s:\\n\"\n"
                 "        \".incbin \\\"%s\\\"\\n\"\n"
                 "        \".popsection\\n\");\n",
-                name, name, name, type, name, (long long)bytes, name, file);
+                name, p->options.target->alignment, name, name, type, name, (long long)bytes, name, file);
 }
 
 /* Numbers of 16 bits as a constant. */
@@ -98,7 +99,7 @@ static void weights(Text *t, const Program *p, const char *weights_file, size_t 
 {
     bool half = p->options.store != STORE_F32;
     const char *name = format(p->c, half ? "%s_blob" : "%s_weights", p->prefix);
-    if (weights_file && native_assembler(p)) {
+    if (weights_file && draws_in(p)) {
         file_included(t, p, name, bytes, weights_file);
         if (half)
             text_add(t, "extern const unsigned char %s[];\n", name);
@@ -224,11 +225,11 @@ static void init_body(Text *t, const Program *p, bool in_file)
                     store_name(store));
         return;
     }
-    if (p->weights && store != STORE_F32 && native_assembler(p)) {
+    if (p->weights && store != STORE_F32 && draws_in(p)) {
         print_named(t, p, "    (void)seed;\n    @_take_struct(params, @_blob, 0);\n");
         return;
     }
-    if (p->weights && !(in_file && !native_assembler(p))) {
+    if (p->weights && !(in_file && !draws_in(p))) {
         print_named(t, p, "    (void)seed;\n    *params = @_weights;\n");
         return;
     }

@@ -12,9 +12,7 @@
 enum {
     TILE_MOST = 14,                              /* the largest member of the leaf family */
     VECTORS_MOST = 4,                            /* of a tile of one */
-    FUSED_LANES = 8,                             /* vectors from here on multiply and add at once */
     PIPELINE = 8,                                /* products that a processor has under way */
-    LINE = 16,                                   /* floats of a cache line */
     LINES_WORTH = 128                            /* a block that other data may have driven from the cache */
 };
 
@@ -149,10 +147,10 @@ static int tile_most(const Target *target, int vectors)
 }
 
 /* Vectors of a tile of several: three make short tiles long enough where registers are few, but
- * short vectors know no fused product, which takes one more. */
+ * products that are not fused take one more. */
 static int vectors_most(const Target *target)
 {
-    return target->lanes >= FUSED_LANES && target->registers < LEAF_WINDOW_REGISTERS ? 3 : 2;
+    return target->fused && target->registers < LEAF_WINDOW_REGISTERS ? 3 : 2;
 }
 
 bool leaf_rolled(const Target *target, int tile, int vectors)
@@ -363,7 +361,8 @@ bool tile_fits(Schedule *s)
  * slice follows the outermost axis that they differ in. */
 static void look_ahead(Schedule *s, Leaf *leaf)
 {
-    int at = 0, blocks = s->nest->axis[s->vector_axis].extent, lines = leaf->vectors * leaf->a.k / LINE;
+    int at = 0, blocks = s->nest->axis[s->vector_axis].extent, line = s->target->line;
+    int lines = line ? leaf->vectors * leaf->a.k / line : 0;
     while (at < s->parallel && s->order[at] != s->vector_axis)
         at++;
     int axis = at + 1 < s->parallel ? s->order[at + 1] : s->nest->lane;
@@ -373,7 +372,7 @@ static void look_ahead(Schedule *s, Leaf *leaf)
         return;
     int step = axis == s->tile_axis ? leaf->tile : 1, calls = (s->nest->axis[axis].extent + step - 1) / step;
     int slice = (lines + calls - 1) / calls, passes = 1;
-    while (slice * LINE % step)
+    while (slice * line % step)
         slice++;
     for (int i = 0; i < LEAF_LOOPS - 1; i++)
         passes *= s->loop_axis[i] < 0 ? 1 : s->nest->axis[s->loop_axis[i]].extent;
@@ -382,7 +381,7 @@ static void look_ahead(Schedule *s, Leaf *leaf)
     for (int i = 0; i < s->nest->axes; i++)
         if (s->nest->axis[i].reduce || i == s->nest->lane)
             leaf->ahead.address.coef[i] = 0;
-    leaf->ahead.address.coef[axis] += slice * LINE / step;
+    leaf->ahead.address.coef[axis] += slice * line / step;
     leaf->ahead.address.constant += leaf->vectors * leaf->a.k;
     leaf->ahead.address = placed(s, leaf->ahead.address);
 }
@@ -391,7 +390,8 @@ static void look_ahead(Schedule *s, Leaf *leaf)
  * there: no processor guesses the next tile's. */
 static bool draws_next(const Schedule *s, const Leaf *leaf)
 {
-    if (!leaf_shares(leaf) || leaf->tile < 2 || leaf->b.t < LINE / 2 || s->axes != s->parallel + 2 ||
+    int line = s->target->line;
+    if (!leaf_shares(leaf) || leaf->tile < 2 || !line || leaf->b.t < line / 2 || s->axes != s->parallel + 2 ||
         s->nest->axis[s->tile_axis].extent <= 2 * leaf->tile)
         return false;
     const Axis *lanes = &s->nest->axis[s->order[s->axes - 1]];
