@@ -6,6 +6,7 @@
 #   make          builds build/cnnc                make install PREFIX=/usr/local DESTDIR=
 #   make train    the demo with three epochs       make bench    speed, beside others
 #   make deps     only installs packages           make clean
+#   make bench-embedded    flash, memory and instructions on a Cortex-M4
 
 ifeq ($(origin CC),default)
 CC := gcc
@@ -39,7 +40,8 @@ CHECK_LIBS = $(eval CHECK_LIBS := $$(shell pkg-config --libs check))$(CHECK_LIBS
 
 LANGUAGE := -std=gnu11 -Wall -Wextra -Werror -MMD -MP
 
-.PHONY: all deps test-deps test run-tests lint generated demo train run-demo bench run-bench install clean
+.PHONY: all deps test-deps test run-tests lint generated demo train run-demo bench run-bench bench-embedded \
+    run-bench-embedded install clean
 all: build/cnnc
 
 # The leaves for code that libtcc compiles: printed by the compiler itself, which is
@@ -190,7 +192,7 @@ bench: deps
 	@.ci/deps python3-torch libopenblas0-openmp
 	@$(BUILD) run-bench
 
-$(BENCH)/to_onnx $(BENCH)/turns: $(BENCH)/%: tests/bench/%.c $(filter-out build/compiler/main.o,$(OBJECTS)) $(LEAVES)
+$(BENCH)/to_onnx $(BENCH)/turns $(BENCH)/embedded: $(BENCH)/%: tests/bench/%.c $(filter-out build/compiler/main.o,$(OBJECTS)) $(LEAVES)
 	@mkdir -p $(@D)
 	@echo "  cc    $<"
 	@$(CC) $(filter-out -M%,$(LANGUAGE)) $(CFLAGS) $(CPPFLAGS) $(LDFLAGS) -o $@ $^ $(LIBRARY_LIBS) $(SYSTEM_LIBS)
@@ -213,6 +215,14 @@ run-bench: build/cnnc $(BENCH)/to_onnx $(BENCH)/turns $(BENCH)/.$(ONNXRUNTIME)
 	    build/cnnc predict graphs/lenet5.lua --input build/blank.pgm >/dev/null || exit 1; done; \
 	    echo "cnnc predict graphs/lenet5.lua, whole process: $$((($$(date +%s%N) - start) / 10000000)) ms"
 	node tests/bench/bench.js $(if $(NETWORKS),,--write docs/performance.md) $(BENCH_FLAGS) $(NETWORKS)
+
+# What networks take on a Cortex-M4, counted by QEMU: docs/embedded.md.
+bench-embedded: deps
+	@.ci/deps gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm nodejs
+	@$(BUILD) run-bench-embedded
+
+run-bench-embedded: $(BENCH)/embedded
+	node tests/bench/embedded.js --write docs/embedded.md
 
 # --------------------------------------------------------------------- install
 

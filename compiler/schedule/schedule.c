@@ -71,10 +71,11 @@ static int choose_unroll(Schedule *s)
     s->part_axis = -1;
     for (int i = s->axes - 1; i >= s->parallel && !clipped(s, s->order[i]); i--) {
         int extent = s->nest->axis[s->order[i]].extent;
-        if (taps * extent > UNROLL_WHOLE || s->small) {
+        if (taps * extent > s->taps || s->small) {
             if (taps == 1 && !s->small) {
+                int most = s->taps < UNROLL_PART ? s->taps : UNROLL_PART;
                 s->part_axis = s->order[i];
-                s->part = taps = good_part(extent, UNROLL_PART / 2, UNROLL_PART);
+                s->part = taps = good_part(extent, (most + 1) / 2, most);
             }
             break;
         }
@@ -258,27 +259,75 @@ static void collect_terms(Schedule *s, int depth, int acc, Loop *update)
     s->offset[axis] = 0;
 }
 
+/* To (1) or back from (-1) the place of accumulator acc in a tile. */
+static void move_in_tile(Schedule *s, int tile, int acc, int sign)
+{
+    if (s->tile_axis >= 0)
+        s->offset[s->tile_axis] += sign * (acc % tile);
+    if (s->cross_axis >= 0)
+        s->offset[s->cross_axis] += sign * (acc / tile);
+}
+
+static int accumulators(const Schedule *s, int tile)
+{
+    return tile * (s->cross_axis < 0 ? 1 : s->cross_now);
+}
+
+/* Tap v of the partly unrolled axis, from `first` or, below 0, from its loop's value. */
+static void place_tap(Schedule *s, int first, int v)
+{
+    if (s->part_axis < 0)
+        return;
+    s->fixed[s->part_axis] = first >= 0;
+    s->offset[s->part_axis] = first >= 0 ? first + v : v;
+}
+
+/* All taps of order[depth..], each for all accumulators: what a tap loads is soon done with. */
+static void build_taps(Schedule *s, Loop ***tail, int depth, int tile)
+{
+    for (int acc = 0; depth == s->axes && acc < accumulators(s, tile); acc++) {
+        Loop *update = append(s, tail, LOOP_UPDATE);
+        update->acc = acc;
+        move_in_tile(s, tile, acc, 1);
+        collect_terms(s, depth, acc, update);
+        move_in_tile(s, tile, acc, -1);
+    }
+    if (depth == s->axes)
+        return;
+    int axis = s->order[depth];
+    if (axis == s->part_axis) {
+        build_taps(s, tail, depth + 1, tile);
+        return;
+    }
+    s->fixed[axis] = true;
+    for (int v = 0; v < s->nest->axis[axis].extent; v++) {
+        s->offset[axis] = v;
+        build_taps(s, tail, depth + 1, tile);
+    }
+    s->fixed[axis] = false;
+    s->offset[axis] = 0;
+}
+
 /* `count` taps of the partly unrolled axis, starting at `first` (or at its loop's
  * value when first < 0); without such an axis, all written-out taps. */
 static void build_updates(Schedule *s, Loop ***tail, int tile, int first, int count)
 {
-    for (int t = 0; t < tile; t++) {
+    for (int v = 0; v < count && s->by_tap; v++) {
+        place_tap(s, first, v);
+        build_taps(s, tail, s->rolled, tile);
+    }
+    for (int t = 0; t < tile && !s->by_tap; t++) {
         Loop *update = append(s, tail, LOOP_UPDATE);
         update->acc = t;
-        if (s->tile_axis >= 0)
-            s->offset[s->tile_axis] += t;
+        move_in_tile(s, tile, t, 1);
         for (int v = 0; v < count; v++) {
-            if (s->part_axis >= 0) {
-                s->fixed[s->part_axis] = first >= 0;
-                s->offset[s->part_axis] = first >= 0 ? first + v : v;
-            }
+            place_tap(s, first, v);
             collect_terms(s, s->rolled, t, update);
         }
-        if (s->part_axis >= 0)
-            s->fixed[s->part_axis] = false, s->offset[s->part_axis] = 0;
-        if (s->tile_axis >= 0)
-            s->offset[s->tile_axis] -= t;
+        move_in_tile(s, tile, t, -1);
     }
+    if (s->part_axis >= 0)
+        s->fixed[s->part_axis] = false, s->offset[s->part_axis] = 0;
 }
 
 static void build_reduction(Schedule *s, Loop ***tail, int depth, int tile)
@@ -295,8 +344,12 @@ static void build_reduction(Schedule *s, Loop ***tail, int depth, int tile)
         return;
     }
     int whole = extent / s->part * s->part;
-    Loop **body = &append_for(s, tail, axis, 0, whole, s->part)->body;
-    build_updates(s, &body, tile, -1, s->part);
+    if (whole == s->part) {                      /* a loop that runs once is none */
+        build_updates(s, tail, tile, 0, s->part);
+    } else {
+        Loop **body = &append_for(s, tail, axis, 0, whole, s->part)->body;
+        build_updates(s, &body, tile, -1, s->part);
+    }
     if (whole < extent && !FAULT(s->c, FAULT_TAIL_LOST))
         build_updates(s, tail, tile, whole, extent - whole);
 }
@@ -313,16 +366,15 @@ void append_store(Schedule *s, Loop ***tail, int acc)
 static void build_tile(Schedule *s, Loop ***tail, int tile)
 {
     Nest *nest = s->nest;
-    for (int t = 0; t < tile && nest->reduces; t++)
-        append(s, tail, LOOP_INIT)->acc = t;
+    int sums = accumulators(s, tile);
+    for (int acc = 0; acc < sums && nest->reduces; acc++)
+        append(s, tail, LOOP_INIT)->acc = acc;
     if (nest->reduces)
         build_reduction(s, tail, s->parallel, tile);
-    for (int t = 0; t < tile; t++) {
-        if (s->tile_axis >= 0)
-            s->offset[s->tile_axis] += t;
-        append_store(s, tail, t);
-        if (s->tile_axis >= 0)
-            s->offset[s->tile_axis] -= t;
+    for (int acc = 0; acc < sums; acc++) {
+        move_in_tile(s, tile, acc, 1);
+        append_store(s, tail, acc);
+        move_in_tile(s, tile, acc, -1);
     }
 }
 
@@ -348,6 +400,8 @@ static void build_segment(Schedule *s, Loop ***tail, int begin, int end, int til
     }
 }
 
+static void build_crossed(Schedule *s, Loop ***tail, int depth, int begin, int end, int cross);
+
 static void build(Schedule *s, Loop ***tail, int depth)
 {
     if (s->parallel == 0) {
@@ -361,12 +415,27 @@ static void build(Schedule *s, Loop ***tail, int depth)
         s->inside = false;
         choose_unroll(s);
         build_segment(s, tail, s->peel_end, s->nest->axis[s->tile_axis].extent, 1);
+    } else if (s->order[depth] == s->cross_axis) {
+        int extent = s->nest->axis[s->cross_axis].extent, whole = extent / s->cross * s->cross;
+        build_crossed(s, tail, depth, 0, whole, s->cross);
+        build_crossed(s, tail, depth, whole, extent, extent - whole);
     } else {
         int axis = s->order[depth];
         Loop **body = open_loop(s, tail, axis, 0, s->nest->axis[axis].extent, 1);
         build(s, &body, depth + 1);
         close_loop(s, axis);
     }
+}
+
+/* The second axis of a tile, from begin to end by so many at a time. */
+static void build_crossed(Schedule *s, Loop ***tail, int depth, int begin, int end, int cross)
+{
+    if (begin == end)
+        return;
+    s->cross_now = cross;
+    Loop **body = open_loop(s, tail, s->cross_axis, begin, end, cross);
+    build(s, &body, depth + 1);
+    close_loop(s, s->cross_axis);
 }
 
 /* -- the same for people -- */
@@ -377,6 +446,8 @@ static const char *describe(const Schedule *s)
     for (int i = 0; i < s->axes; i++) {
         int axis = s->order[i];
         const char *name = s->nest->axis[axis].name;
+        if (axis == s->cross_axis)
+            text_add(&t, "; tile %s %d", name, s->cross);
         if (axis == s->tile_axis && s->tile > 1)
             text_add(&t, "; tile %s %d", name, s->tile);
         if (axis == s->tile_axis && s->peel_end - s->peel_begin < s->nest->axis[axis].extent)
@@ -395,8 +466,8 @@ static const char *describe(const Schedule *s)
 static Schedule prepare(Function *f, Nest *nest, const LeafShape *wanted)
 {
     Schedule s = {.c = f->c, .target = f->target, .wanted = wanted, .candidate = f->candidate,
-                  .small = f->small, .nest = nest,
-                  .tile_axis = -1, .vector_axis = -1, .row_axis = -1, .ragged_axis = -1};
+                  .small = f->small, .nest = nest, .taps = UNROLL_WHOLE,
+                  .tile_axis = -1, .cross_axis = -1, .vector_axis = -1, .row_axis = -1, .ragged_axis = -1};
     bind(&s);
     choose_order(&s);
     return s;
@@ -458,6 +529,8 @@ static void schedule_nest(Function *f, Kernel *kernel, int at, const LeafShape *
     } else {
         choose_tile(&s, choose_unroll(&s));
         choose_peel(&s);
+        if (registers_fit(&s))
+            registers_choose(&s);
         build(&s, &tail, 0);
         s.inside = s.tile_axis >= 0;
         choose_unroll(&s);

@@ -27,6 +27,10 @@ typedef struct Schedule {
     int order[MAX_AXES], axes;            /* axes with a loop, parallel ones first */
     int parallel;                         /* how many of order[] are */
     int tile_axis, tile;                  /* -1: none */
+    int cross_axis, cross;                /* scalar code: a second axis of the tile; -1: none */
+    int cross_now;                        /* building a tile of so many along it */
+    int taps;                             /* at most so many are written out */
+    bool by_tap;                          /* a statement a product: accumulators stay in registers */
     int vector_axis, vectors;             /* blocks along the lanes computed together; -1: none */
     int ragged_axis, ragged;              /* places of the last block of that axis that exist; -1: none */
     bool in_last;                         /* building that block */
@@ -72,6 +76,10 @@ void build_element(Schedule *s, Loop ***tail);
 /* sums.c: a row of sums at a time, for a compiler's vectors; false: it would not pay. */
 bool sums_fit(const Schedule *s);
 void sums_build(Schedule *s, Loop ***tail);
+
+/* registers.c: the tile of scalar code on a processor whose registers are known. */
+bool registers_fit(Schedule *s);
+void registers_choose(Schedule *s);
 
 /* across.c: axes and shape of a leaf whose lanes are terms of one sum; false: nothing fits. */
 bool choose_across(Schedule *s);

@@ -45,7 +45,7 @@ unsigned port_ticks(void)
 unsigned port_stack(void (*work)(void))
 {
     enum { PAINT = 0x5AA5C33C };
-    volatile uint32_t *const top = (uint32_t *)__builtin_frame_address(0) - 64;
+    volatile uint32_t *const top = (uint32_t *)__builtin_frame_address(0) - 16;
     volatile uint32_t *const bottom = top - PORT_STACK / 4;
     for (volatile uint32_t *at = bottom; at < top; at++)
         *at = PAINT;
@@ -53,7 +53,7 @@ unsigned port_stack(void (*work)(void))
     const volatile uint32_t *at = bottom;
     while (at < top && *at == PAINT)
         at++;
-    return (unsigned)((top - at) * 4) + 64 * 4;
+    return (unsigned)((top - at) * 4) + 16 * 4;
 }
 
 static void failed(void)
@@ -74,6 +74,8 @@ void start(void)
     systick[1] = 0xFFFFFF;
     systick[2] = 0;
     systick[0] = 7;                              /* the processor's clock, an interrupt a wrap, on */
+    while (!systick[2])
+        ;
     host(SYS_EXIT, (const void *)(program() ? RUNTIME_ERROR : APPLICATION_EXIT));
 }
 
