@@ -9,6 +9,9 @@
 #include <stddef.h>
 #ifdef _OPENMP
 #include <omp.h>
+#ifdef __unix__
+#include <sched.h>
+#endif
 #endif
 
 #ifdef __cplusplus
@@ -18,7 +21,7 @@
 #endif
 
 /* A thread of those that share the work of a call. */
-typedef struct lenet5_team { int thread, threads; } lenet5_team;
+typedef struct lenet5_team { int thread, threads; int *come; } lenet5_team;
 
 /* Where the thread's part of n steps begins (end = 0) and where it ends (end = 1). */
 static inline int lenet5_part(const lenet5_team *team, int n, int end)
@@ -26,12 +29,27 @@ static inline int lenet5_part(const lenet5_team *team, int n, int end)
     return (int)((long long)n * (team->thread + end) / team->threads);
 }
 
-/* Waits for the whole team: what one thread has written the others read. */
+/* Waits for the whole team: what one thread has written the others read.  Each thread
+ * counts itself in, and goes on when as many have as make the team complete. */
 static inline void lenet5_meet(const lenet5_team *team)
 {
-    (void)team;
 #ifdef _OPENMP
-#pragma omp barrier
+    int come;
+#pragma omp flush
+#pragma omp atomic capture
+    come = ++*team->come;
+    const int all = (come + team->threads - 1) / team->threads * team->threads;
+    for (int looks = 0; come < all; looks++) {
+#ifdef __unix__
+        if (looks > 1000)
+            sched_yield();
+#endif
+#pragma omp atomic read
+        come = *team->come;
+    }
+#pragma omp flush
+#else
+    (void)team;
 #endif
 }
 
@@ -446,13 +464,14 @@ void lenet5_forward(
     const lenet5_params *params, const float *image, float *logits, void *workspace)
 {
 #ifdef _OPENMP
+    int come = 0;
 #pragma omp parallel
     {
-        const lenet5_team self = {omp_get_thread_num(), omp_get_num_threads()};
+        const lenet5_team self = {omp_get_thread_num(), omp_get_num_threads(), &come};
         lenet5_forward_share(params, image, logits, workspace, &self);
     }
 #else
-    const lenet5_team self = {0, 1};
+    const lenet5_team self = {0, 1, 0};
     lenet5_forward_share(params, image, logits, workspace, &self);
 #endif
 }

@@ -9,6 +9,9 @@
 #include <stddef.h>
 #ifdef _OPENMP
 #include <omp.h>
+#ifdef __unix__
+#include <sched.h>
+#endif
 #endif
 
 #ifdef __cplusplus
@@ -18,7 +21,7 @@
 #endif
 
 /* A thread of those that share the work of a call. */
-typedef struct pointwise_team { int thread, threads; } pointwise_team;
+typedef struct pointwise_team { int thread, threads; int *come; } pointwise_team;
 
 /* Where the thread's part of n steps begins (end = 0) and where it ends (end = 1). */
 static inline int pointwise_part(const pointwise_team *team, int n, int end)
@@ -26,12 +29,27 @@ static inline int pointwise_part(const pointwise_team *team, int n, int end)
     return (int)((long long)n * (team->thread + end) / team->threads);
 }
 
-/* Waits for the whole team: what one thread has written the others read. */
+/* Waits for the whole team: what one thread has written the others read.  Each thread
+ * counts itself in, and goes on when as many have as make the team complete. */
 static inline void pointwise_meet(const pointwise_team *team)
 {
-    (void)team;
 #ifdef _OPENMP
-#pragma omp barrier
+    int come;
+#pragma omp flush
+#pragma omp atomic capture
+    come = ++*team->come;
+    const int all = (come + team->threads - 1) / team->threads * team->threads;
+    for (int looks = 0; come < all; looks++) {
+#ifdef __unix__
+        if (looks > 1000)
+            sched_yield();
+#endif
+#pragma omp atomic read
+        come = *team->come;
+    }
+#pragma omp flush
+#else
+    (void)team;
 #endif
 }
 
@@ -235,13 +253,14 @@ void pointwise_forward(
     const pointwise_params *params, const float *features, float *output, void *workspace)
 {
 #ifdef _OPENMP
+    int come = 0;
 #pragma omp parallel
     {
-        const pointwise_team self = {omp_get_thread_num(), omp_get_num_threads()};
+        const pointwise_team self = {omp_get_thread_num(), omp_get_num_threads(), &come};
         pointwise_forward_share(params, features, output, workspace, &self);
     }
 #else
-    const pointwise_team self = {0, 1};
+    const pointwise_team self = {0, 1, 0};
     pointwise_forward_share(params, features, output, workspace, &self);
 #endif
 }

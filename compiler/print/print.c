@@ -247,7 +247,7 @@ static void driver(File *file, const Function *f, const char *name, Signature ki
     mark_unused(file->t, p, f, kind);
     declare_buffers(file->t, p, f);
     if (function_shared(f) && !team)
-        print_named(file->t, p, "    const @_team self = {0, 1}, *const team = &self;\n");
+        print_named(file->t, p, "    const @_team self = {0, 1, 0}, *const team = &self;\n");
     text_add(file->t, "%s", calls);
     if (print_has_loss(kind))
         text_add(file->t, team ? "    return team->thread == 0 ? %s[0] : 0.0f;\n" : "    return %s[0];\n",
@@ -341,7 +341,7 @@ static void head(Text *t, const Program *p, const char *header_name)
                 target_compiler(target), p->options.optimize == OPTIMIZE_SIZE ? "-Os" : target_optimise(target),
                 *target->cflags ? " " : "", target->cflags,
                 team ? " * With -fopenmp threads share the work of a call.\n" : "", header_name,
-                team ? "#ifdef _OPENMP\n#include <omp.h>\n#endif\n" : "");
+                team ? "#ifdef _OPENMP\n#include <omp.h>\n#ifdef __unix__\n#include <sched.h>\n#endif\n#endif\n" : "");
     text_add(t,
              "#ifdef __cplusplus\n#define CNNC_RESTRICT __restrict\n"
              "#else\n#define CNNC_RESTRICT restrict\n#endif\n");
