@@ -43,7 +43,7 @@ typedef struct Copies {
 } Copies;
 
 /* The copy of n in the workspace, made in front of its first reader. */
-static Node *copy_of(Copies *copies, Node *n)
+static Node *copy_of(Copies *copies, Node *n, const char *form)
 {
     Node **copy = &copies->copy[n->id];
     if (!*copy) {
@@ -51,7 +51,7 @@ static Node *copy_of(Copies *copies, Node *n)
         f->graph->current = copies->layer;
         *copy = build_copy(f->graph, n);
         f->graph->current = NULL;
-        (*copy)->storage = storage_new(f, PLACE_WORKSPACE, format(f->c, "%s_rows", n->storage->name), n);
+        (*copy)->storage = storage_new(f, PLACE_WORKSPACE, format(f->c, "%s_%s", n->storage->name, form), n);
         PUSH(f->c, copies->kernel, copies->kernels) = lower_node(f, *copy);
     }
     return *copy;
@@ -91,7 +91,7 @@ static void want_samples(Expr *load, void *user)
 {
     Access *a = &load->load;
     if (a->node->storage->place == PLACE_INPUT && a->node->storage->batched && a->node->dtype == F32)
-        a->node = copy_of(user, a->node);
+        a->node = copy_of(user, a->node, "rows");
 }
 
 typedef struct Swap { int a, b; } Swap;
@@ -158,24 +158,54 @@ static void want_gap(Expr *load, void *user)
     if (gap <= 0)
         return;
     if (a->node->storage->plain)
-        a->node = copy_of(copies, a->node);
+        a->node = copy_of(copies, a->node, "rows");
     if (gap > a->node->storage->gap)
         a->node->storage->gap = gap;
 }
 
-static void find_gaps(Function *f)
+/* -- copies in blocks -- */
+
+/* Of few channels rows are the better vectors. */
+static bool worth_blocks(const Storage *s, int lanes)
+{
+    return s->place == PLACE_WORKSPACE && !s->plain && s->shape.rank > 2 && !few_channels(s, lanes);
+}
+
+/* In rows the lanes of a block lie a channel apart: what is read several times is read from a copy. */
+static void want_blocks(Expr *load, void *user)
+{
+    Copies *copies = user;
+    Access *a = &load->load;
+    int64_t reads = 1;
+    for (int i = 0; i < copies->nest->axes; i++)
+        reads *= copies->nest->axis[i].extent;
+    bool rows = a->node->storage->plain && a->node->storage->place == PLACE_WORKSPACE && a->node->shape.rank > 2;
+    if (rows && reads >= 2 * shape_count(&a->node->shape))
+        a->node = copy_of(copies, a->node, "blocks");
+}
+
+/* -- what readers wish -- */
+
+static void find_wishes(Copies *copies, Nest *nest)
+{
+    const Function *f = copies->f;
+    copies->nest = nest;
+    if (nest->reduces && f->by_samples)
+        expr_loads(nest->term, want_samples, copies);
+    if (nest->reduces && nest->reduce == REDUCE_SUM)     /* zero is neutral */
+        expr_loads(nest->term, want_gap, copies);
+    if (!f->by_samples && f->target->lanes > 1 && worth_blocks(nest->store.node->storage, f->target->lanes))
+        nest_loads(nest, want_blocks, copies);
+}
+
+static void find_copies(Function *f)
 {
     Copies copies = {.f = f, .copy = NEW_ARRAY(f->c, Node *, f->graph->nodes + 1)};
     for (int k = 0; k < f->kernels; k++) {
         Kernel *kernel = f->kernel[k];
         copies.layer = kernel->node->layer;
-        for (int i = 0; i < kernel->nests; i++) {
-            copies.nest = kernel->nest[i];
-            if (copies.nest->reduces && f->by_samples)
-                expr_loads(copies.nest->term, want_samples, &copies);
-            if (copies.nest->reduces && copies.nest->reduce == REDUCE_SUM)   /* zero is neutral */
-                expr_loads(copies.nest->term, want_gap, &copies);
-        }
+        for (int i = 0; i < kernel->nests; i++)
+            find_wishes(&copies, kernel->nest[i]);
         PUSH(f->c, copies.kernel, copies.kernels) = kernel;
     }
     f->kernel = copies.kernel;
@@ -248,12 +278,6 @@ static void visit_accesses(Function *f, bool split)
             block_access(&b, b.nest->store.node, b.nest->store.index);
             nest_loads(b.nest, block_load, &b);
         }
-}
-
-/* Of few channels rows are the better vectors. */
-static bool worth_blocks(const Storage *s, int lanes)
-{
-    return s->place == PLACE_WORKSPACE && !s->plain && s->shape.rank > 2 && !few_channels(s, lanes);
 }
 
 static void find_blocks(Function *f)
@@ -472,7 +496,7 @@ void layout(Function *f)
 {
     storage_assign(f);
     f->by_samples = !f->frozen && worth_samples(f);
-    find_gaps(f);
+    find_copies(f);
     if (f->by_samples)
         lay_out_samples(f);
     else
