@@ -110,6 +110,7 @@ char *vformat(Context *c, const char *text, va_list args);
 /* Text that grows in the arena. */
 typedef struct Text { Context *c; char *data; size_t length, capacity; } Text;
 void text_add(Text *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void text_cut(Text *t, size_t at, size_t length);
 
 /* Formats the message and jumps to c->handler with the status.  STATUS_FAULT is
  * for broken invariants of cnnc itself. */

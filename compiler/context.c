@@ -108,6 +108,12 @@ void text_add(Text *t, const char *text, ...)
     t->length += length;
 }
 
+void text_cut(Text *t, size_t at, size_t length)
+{
+    memmove(t->data + at, t->data + at + length, t->length + 1 - at - length);
+    t->length -= length;
+}
+
 void fail(Context *c, int status, const char *text, ...)
 {
     char message[sizeof c->message];             /* an argument may be c->message itself */

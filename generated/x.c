@@ -192,9 +192,8 @@ static void x_forward_map(
 static void x_forward_relu(
     float *CNNC_RESTRICT relu, const float *CNNC_RESTRICT map)
 {
-    for (int i = 0; i < 147; i++) {
+    for (int i = 0; i < 147; i++)
         relu[i] = map[i] > 0.0f ? map[i] : 0.0f;
-    }
 }
 
 /* maxpool1: maxpool -> 1x3x4x4, x.lua:43
@@ -202,7 +201,7 @@ static void x_forward_relu(
 static void x_forward_pooled(
     float *CNNC_RESTRICT pooled, const float *CNNC_RESTRICT map)
 {
-    for (int c = 0; c < 3; c++) {
+    for (int c = 0; c < 3; c++)
         for (int oh = 0; oh < 4; oh++) {
             int kh_to = 7 - oh * 2;
             kh_to = kh_to < 2 ? kh_to : 2;
@@ -224,7 +223,6 @@ static void x_forward_pooled(
                 pooled[c * 16 + oh * 4 + 3] = s0;
             }
         }
-    }
 }
 
 void x_forward(

@@ -35,6 +35,7 @@ typedef struct Printer {
     const char *axis[MAX_AXES];
     Text text;
     int depth;                /* of indentation */
+    int statements;           /* printed in the innermost block */
     int values;               /* named values so far in this nest */
     const char *sums;         /* an element of the array of accumulators: "sums[lane]" */
     Pointer *pointer;  int pointers;
@@ -67,6 +68,10 @@ void print_params_struct(Text *t, const Program *p);
 
 /* print_names.c.  One indented line, broken before an operator where it is too long. */
 void printer_line(Printer *p, const char *text, ...) __attribute__((format(printf, 2, 3)));
+/* A loop or a condition and what is printed until it closes: in braces unless it is one statement. */
+typedef struct Braces { size_t at; int outside; } Braces;
+Braces printer_open(Printer *p, const char *text, ...) __attribute__((format(printf, 2, 3)));
+void printer_close(Printer *p, Braces b);
 /* Memory as a kernel names it: of what dies in the place of its result there is one pointer. */
 const Storage *printer_memory(const Kernel *k, const Storage *s);
 const char *printer_argument(const Printer *p, const Storage *s);

@@ -29,29 +29,34 @@ static void print_for(Printer *p, bool *known, const Loop *l, bool alone)
         print_block(p, known, -1, l->body);
         return;
     }
-    if (printer_runs_once(l) && shared) {
-        printer_line(p, "if (team->thread == team->threads - 1) {");
-    } else if (printer_runs_once(l)) {
+    bool once = printer_runs_once(l), block = once && !shared;
+    Braces braces = {0};
+    if (block) {
         printer_line(p, "{");
+        p->depth++;
+    } else if (once) {
+        braces = printer_open(p, "if (team->thread == team->threads - 1)");
     } else if (shared) {
         const char *step = l->step == 1 ? "++" : format(p->c, " += %d", l->step);
         const char *end = printer_fresh(p, v, "_end");
-        printer_line(p, "for (int %s = %s, %s = %s; %s < %s; %s%s) {", v, printer_part(p, l, 0), end,
-                     printer_part(p, l, 1), v, end, v, step);
+        braces = printer_open(p, "for (int %s = %s, %s = %s; %s < %s; %s%s)", v, printer_part(p, l, 0), end,
+                              printer_part(p, l, 1), v, end, v, step);
     } else if (l->lows || l->highs) {
         const BoundName *b = printer_bound(p, l);
-        printer_line(p, "for (int %s = %s; %s < %s; %s++) {", v, b->from, v, b->to, v);
+        braces = printer_open(p, "for (int %s = %s; %s < %s; %s++)", v, b->from, v, b->to, v);
     } else {
         const char *step = l->step == 1 ? "++" : format(p->c, " += %d", l->step);
-        printer_line(p, "for (int %s = %d; %s < %d; %s%s) {", v, l->begin, v, l->end, v, step);
+        braces = printer_open(p, "for (int %s = %d; %s < %d; %s%s)", v, l->begin, v, l->end, v, step);
     }
-    p->depth++;
-    bool once = printer_runs_once(l);
     known[l->axis] = !once;
     print_block(p, known, once ? -1 : l->axis, l->body);
     known[l->axis] = false;
-    p->depth--;
-    printer_line(p, "}");
+    if (block) {
+        p->depth--;
+        printer_line(p, "}");
+    } else {
+        printer_close(p, braces);
+    }
 }
 
 /* The accumulators that begin together; the last of their statements. */

@@ -4,13 +4,21 @@
 #include <ctype.h>
 #include <string.h>
 
-/* Where a statement of more than a line breaks: before its last operator that fits. */
+/* Where a statement of more than a line breaks: before an operator or behind a comma that fits,
+ * in the second half of the line, within the fewest brackets. */
 static size_t break_at(const char *text, size_t room)
 {
     size_t at = 0;
-    for (size_t i = 1; text[i] && i < room; i++)
-        if (text[i - 1] == ' ' && strchr("+-*/?:", text[i]) && text[i + 1] == ' ')
-            at = i - 1;
+    int depth = 0, least = 0;
+    for (size_t i = 1; text[i] && i < room; i++) {
+        depth += (text[i] == '(') - (text[i] == ')');
+        bool before = text[i - 1] == ' ' && strchr("+-*/?:", text[i]) && text[i + 1] == ' ';
+        bool behind = text[i - 1] == ',' && text[i] == ' ';
+        if ((before || behind) && (!at || at < room / 2 || depth <= least)) {
+            at = before ? i - 1 : i;
+            least = depth;
+        }
+    }
     return at;
 }
 
@@ -30,6 +38,31 @@ void printer_line(Printer *p, const char *text, ...)
         indent = 4 * p->depth + 4;
     }
     text_add(&p->text, "%*s%s\n", indent, "", rest);
+    p->statements++;
+}
+
+Braces printer_open(Printer *p, const char *text, ...)
+{
+    va_list args;
+    va_start(args, text);
+    printer_line(p, "%s {", vformat(p->c, text, args));
+    va_end(args);
+    Braces b = {p->text.length, p->statements};
+    p->depth++;
+    p->statements = 0;
+    return b;
+}
+
+void printer_close(Printer *p, Braces b)
+{
+    static const char brace[] = " {\n";
+    bool one = p->statements == 1;
+    p->depth--;
+    if (one)
+        text_cut(&p->text, b.at - strlen(brace), strlen(" {"));
+    else
+        printer_line(p, "}");
+    p->statements = b.outside;
 }
 
 /* -- names -- */
