@@ -179,7 +179,8 @@ static void want_blocks(Expr *load, void *user)
     int64_t reads = 1;
     for (int i = 0; i < copies->nest->axes; i++)
         reads *= copies->nest->axis[i].extent;
-    bool rows = a->node->storage->plain && a->node->storage->place == PLACE_WORKSPACE && a->node->shape.rank > 2;
+    const Storage *s = a->node->storage;
+    bool rows = s->plain && s->place == PLACE_WORKSPACE && a->node->shape.rank > 2;
     if (rows && reads >= 2 * shape_count(&a->node->shape))
         a->node = copy_of(copies, a->node, "blocks");
 }
