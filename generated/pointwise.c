@@ -14,10 +14,17 @@
 #endif
 #endif
 
+/* -D overrides: attributes that place what stands behind them, as in
+ * __attribute__((section(".itcm"))), and how pointers to memory apart are declared. */
+#ifndef POINTWISE_CODE_SECTION  /* what a call runs */
+#define POINTWISE_CODE_SECTION
+#endif
+#ifndef POINTWISE_RESTRICT
 #ifdef __cplusplus
-#define CNNC_RESTRICT __restrict
+#define POINTWISE_RESTRICT __restrict
 #else
-#define CNNC_RESTRICT restrict
+#define POINTWISE_RESTRICT restrict
+#endif
 #endif
 
 /* A thread of those that share the work of a call. */
@@ -207,9 +214,9 @@ void pointwise_init(pointwise_params *params, uint64_t seed)
 
 /* reduce + relu1: conv + relu -> 1x16x14x14, pointwise.lua:5
  * tile i 4; unroll ic by 8; threads share oc */
-static void pointwise_forward_output(
-    float *CNNC_RESTRICT output, const float *CNNC_RESTRICT features,
-    const float *CNNC_RESTRICT reduce_weight, const float *CNNC_RESTRICT reduce_bias,
+POINTWISE_CODE_SECTION static void pointwise_forward_output(
+    float *POINTWISE_RESTRICT output, const float *POINTWISE_RESTRICT features,
+    const float *POINTWISE_RESTRICT reduce_weight, const float *POINTWISE_RESTRICT reduce_bias,
     const pointwise_team *team)
 {
     for (int oc = pointwise_part(team, 16, 0), oc_end = pointwise_part(team, 16, 1); oc < oc_end; oc++) {
@@ -241,7 +248,7 @@ static void pointwise_forward_output(
     }
 }
 
-static void pointwise_forward_share(
+POINTWISE_CODE_SECTION static void pointwise_forward_share(
     const pointwise_params *params, const float *features, float *output, void *workspace,
     const pointwise_team *team)
 {
@@ -249,7 +256,7 @@ static void pointwise_forward_share(
     pointwise_forward_output(output, features, params->reduce_weight, params->reduce_bias, team);
 }
 
-void pointwise_forward(
+POINTWISE_CODE_SECTION void pointwise_forward(
     const pointwise_params *params, const float *features, float *output, void *workspace)
 {
 #ifdef _OPENMP

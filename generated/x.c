@@ -7,10 +7,20 @@
 #include <math.h>
 #include <stddef.h>
 
+/* -D overrides: attributes that place what stands behind them, as in
+ * __attribute__((section(".itcm"))), and how pointers to memory apart are declared. */
+#ifndef X_CODE_SECTION  /* what a call runs */
+#define X_CODE_SECTION
+#endif
+#ifndef X_WEIGHTS_SECTION  /* the constants */
+#define X_WEIGHTS_SECTION
+#endif
+#ifndef X_RESTRICT
 #ifdef __cplusplus
-#define CNNC_RESTRICT __restrict
+#define X_RESTRICT __restrict
 #else
-#define CNNC_RESTRICT restrict
+#define X_RESTRICT restrict
+#endif
 #endif
 
 /* Where parameters come from: an array in the order of state_dict, or a seed. */
@@ -129,7 +139,7 @@ int x_load(x_params *params, const void *blob, size_t size)
 #ifdef __GNUC__
 __attribute__((aligned(64)))
 #endif
-const x_params x_weights = {
+X_WEIGHTS_SECTION const x_params x_weights = {
     /* strokes_weight */
     {0x1.c71c72p-4f, -0x1.c71c72p-4f, -0x1.c71c72p-4f, -0x1.c71c72p-4f, 0x1.c71c72p-4f, -0x1.c71c72p-4f,
      -0x1.c71c72p-4f, -0x1.c71c72p-4f, 0x1.c71c72p-4f, 0x1.c71c72p-4f, -0x1.c71c72p-4f, 0x1.c71c72p-4f,
@@ -158,8 +168,8 @@ void x_init(x_params *params, uint64_t seed)
 
 /* strokes: conv -> 1x3x7x7, x.lua:34
  * tile ow 3; unroll kh; unroll kw */
-static void x_forward_map(
-    float *CNNC_RESTRICT map, const float *CNNC_RESTRICT image, const float *CNNC_RESTRICT strokes_weight)
+X_CODE_SECTION static void x_forward_map(
+    float *X_RESTRICT map, const float *X_RESTRICT image, const float *X_RESTRICT strokes_weight)
 {
     for (int oc = 0; oc < 3; oc++) {
         const float *const w = strokes_weight + oc * 9;
@@ -189,8 +199,7 @@ static void x_forward_map(
 
 /* relu1: relu -> 1x3x7x7, x.lua:42
  * plain loops */
-static void x_forward_relu(
-    float *CNNC_RESTRICT relu, const float *CNNC_RESTRICT map)
+X_CODE_SECTION static void x_forward_relu(float *X_RESTRICT relu, const float *X_RESTRICT map)
 {
     for (int i = 0; i < 147; i++)
         relu[i] = map[i] > 0.0f ? map[i] : 0.0f;
@@ -198,8 +207,7 @@ static void x_forward_relu(
 
 /* maxpool1: maxpool -> 1x3x4x4, x.lua:43
  * peel ow to 0, from 3; clip kh; unroll kw */
-static void x_forward_pooled(
-    float *CNNC_RESTRICT pooled, const float *CNNC_RESTRICT map)
+X_CODE_SECTION static void x_forward_pooled(float *X_RESTRICT pooled, const float *X_RESTRICT map)
 {
     for (int c = 0; c < 3; c++)
         for (int oh = 0; oh < 4; oh++) {
@@ -225,7 +233,7 @@ static void x_forward_pooled(
         }
 }
 
-void x_forward(
+X_CODE_SECTION void x_forward(
     const x_params *params, const float *image, float *map, float *relu, float *pooled, void *workspace)
 {
     (void)workspace;

@@ -180,12 +180,14 @@ static Chunk open_chunk(Context *c, int number)
     return k;
 }
 
+#define STRICT "-Wall -Wextra -Wpedantic -Wconversion -Wdouble-promotion -Wshadow -Wundef -Wcast-align -Werror "
+
 START_TEST(no_compiler_warns)
 {
     static const char *const compiler[] = {
-        "gcc -std=c99 -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror -fsyntax-only #.c",
-        "clang -std=c99 -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror -fsyntax-only #.c",
-        "g++ -x c++ -std=c++17 -Wall -Wextra -Werror -fsyntax-only #.c"
+        "gcc -std=c99 -fsyntax-only " STRICT "#.c",
+        "clang -std=c99 -fsyntax-only " STRICT "#.c",
+        "g++ -x c++ -std=c++17 -fsyntax-only " STRICT "#.c"
     };
     Context c;
     Chunk k = open_chunk(&c, _i);

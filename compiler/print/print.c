@@ -28,6 +28,7 @@ typedef struct File {
     Printed *printed;  int count;
     Leaves leaves;            /* geometries */
     int printed_leaves;
+    const char *place;        /* before the functions that a call runs: a macro of print_places */
     const char **member;  int members;       /* of the leaf family, printed or declared */
 } File;
 
@@ -102,7 +103,7 @@ static const char *kernel(File *file, const Function *f, const Kernel *k, const 
     const char *name = kernel_name(file, f, k, share->by_part);
     new_leaves(file);
     kernel_comment(file, k, share->others);
-    text_add(file->t, "static void %s%s", name, text);
+    text_add(file->t, "%sstatic void %s%s", f->packs ? "" : file->place, name, text);
     PUSH(file->p->c, file->printed, file->count) = (Printed){text, name};
     return name;
 }
@@ -231,7 +232,7 @@ static const char *kernels(File *file, const Function *f, Signature kind)
 
 static void signature(File *file, const Program *p, const char *name, Signature kind, bool team)
 {
-    print_named(file->t, p, "\n%s%s @_%s%s(%s%s)\n{\n", team ? "static " : "",
+    print_named(file->t, p, "\n%s%s%s @_%s%s(%s%s)\n{\n", file->place, team ? "static " : "",
                 print_has_loss(kind) ? "float" : "void", name, team ? "_share" : "", print_signature(p, kind),
                 team ? format(p->c, ",\n    const %s_team *team", p->prefix) : "");
 }
@@ -342,21 +343,19 @@ static void head(Text *t, const Program *p, const char *header_name)
                 *target->cflags ? " " : "", target->cflags,
                 team ? " * With -fopenmp threads share the work of a call.\n" : "", header_name,
                 team ? "#ifdef _OPENMP\n#include <omp.h>\n#ifdef __unix__\n#include <sched.h>\n#endif\n#endif\n" : "");
-    text_add(t,
-             "#ifdef __cplusplus\n#define CNNC_RESTRICT __restrict\n"
-             "#else\n#define CNNC_RESTRICT restrict\n#endif\n");
+    print_places(t, p);
     if (p->forward->target->lanes > 1)
         text_add(t, "\n#ifndef __GNUC__\n#error \"vectors of gcc and clang; "
                     "cnnc --target generic fits any compiler\"\n#endif\n");
 }
 
 /* libtcc gets no include files: every one costs more than the compilation. */
-static void jit_head(Text *t)
+static void jit_head(Text *t, const Program *p)
 {
-    text_add(t,
+    print_named(t, p,
              "typedef int int32_t;\ntypedef unsigned int uint32_t;\ntypedef unsigned long long uint64_t;\n"
              "typedef unsigned long size_t;\n#define offsetof(type, field) ((size_t)&((type *)0)->field)\n"
-             "#define CNNC_RESTRICT\n#define INFINITY (1.0f / 0.0f)\n"
+             "#define $_RESTRICT\n#define INFINITY (1.0f / 0.0f)\n"
              "float expf(float), logf(float), tanhf(float), sqrtf(float);\n"
              "double pow(double, double), sqrt(double);\n\n");
 }
@@ -397,16 +396,17 @@ const char *print_source(Program *p, const char *header_name, PrintKind kind)
     bool jit = kind != PRINT_FILE, hosted = kind == PRINT_HOSTED;
     Text t = {.c = p->c};
     bool strips = hosted && target_level(p->options.target)->lanes > 1;
-    File file = {.p = p, .t = &t, .leaves = {.hosted = hosted, .strips = strips}};
+    File file = {.p = p, .t = &t, .leaves = {.hosted = hosted, .strips = strips},
+                 .place = jit ? "" : format(p->c, "%s_CODE_SECTION ", print_upper(p->c, p->prefix))};
     if (jit) {
-        jit_head(&t);
+        jit_head(&t, p);
         print_params_struct(&t, p);
     } else {
         head(&t, p, header_name);
     }
     if (p->forward->target->lanes > 1) {
         print_leaf_types(&t, p->prefix, p->forward->target, !hosted, false);
-        print_leaf_macro(&t, p->prefix, hosted);
+        print_leaf_macro(&t, p->prefix, file.place, hosted);
     }
     if (strips)
         print_strip_types(&t);

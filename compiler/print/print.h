@@ -28,6 +28,7 @@ typedef struct Printer {
     Context *c;
     Leaves *file;
     const char *prefix;       /* of the model's C names */
+    const char *restricted;   /* what a pointer is that shares its memory with no other */
     const Function *f;
     const Kernel *kernel;
     bool by_part;             /* arguments are called by their part: out, in, weight, not relu1, ... */
@@ -65,6 +66,9 @@ bool print_has_loss(Signature kind);             /* takes labels, returns the lo
 bool print_has_gradients(Signature kind);
 bool print_ticks(Signature kind);
 void print_params_struct(Text *t, const Program *p);
+
+/* print_place.c.  Macros by which a build places code and constants. */
+void print_places(Text *t, const Program *p);
 
 /* print_names.c.  One indented line, broken before an operator where it is too long. */
 void printer_line(Printer *p, const char *text, ...) __attribute__((format(printf, 2, 3)));
@@ -151,7 +155,8 @@ void print_strip(Printer *p, const Strip *strip);
 
 /* print_leaf.c: leaves.  hosted: their bodies are in the host. */
 void print_leaf_types(Text *t, const char *prefix, const Target *target, bool bodies, bool host);
-void print_leaf_macro(Text *t, const char *prefix, bool hosted);
+/* place: see print_places. */
+void print_leaf_macro(Text *t, const char *prefix, const char *place, bool hosted);
 const char *print_leaf_member(Context *c, const Leaf *leaf);     /* "fma_14x2" */
 const char *print_leaf_geometry(Context *c, const Leaf *leaf);
 void print_leaf_body(Text *t, const char *prefix, const Leaf *leaf, bool is_static);

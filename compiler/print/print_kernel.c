@@ -400,7 +400,7 @@ static const char *print_arguments(Printer *p)
         bool by_number = printer_by_number(p->f, s);
         printer_argument_list(&t, 4, by_number ? format(p->c, "int %s", name) :
                               format(p->c, "%s%s *%s%s", read_only, printer_type(s->dtype),
-                                     shared(k, s) ? "" : "CNNC_RESTRICT ", name));
+                                     shared(k, s) ? "" : p->restricted, name));
         from |= by_number;
     }
     if (from)
@@ -416,7 +416,7 @@ const char *print_kernel(Leaves *leaves, Context *c, const char *prefix, const F
                          bool by_part)
 {
     Printer p = {.c = c, .file = leaves, .prefix = prefix, .f = f, .kernel = k, .by_part = by_part,
-                 .text = {.c = c}};
+                 .restricted = format(c, "%s_RESTRICT ", print_upper(c, prefix)), .text = {.c = c}};
     printer_line(&p, "(%s)", print_arguments(&p));
     printer_line(&p, "{");
     p.depth++;

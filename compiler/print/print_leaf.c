@@ -17,21 +17,21 @@ enum { WEIGHTS_AHEAD = 384 };                    /* floats, to be drawn from the
 static const char *const row_arguments = ", int times, const @_next *by";
 
 /* What defines a leaf function: it hands its constants to the body. */
-void print_leaf_macro(Text *t, const char *prefix, bool hosted)
+void print_leaf_macro(Text *t, const char *prefix, const char *place, bool hosted)
 {
     print_prefixed(t, prefix, format(t->c,
               "\n"
               "/* A leaf of one geometry: what its body gets of the call's b, c, d, ahead, n1, n2; then how\n"
               " * it walks. */\n"
               "#define $_LEAF(name, body, its_b, its_c, its_d, its_ahead, its_n1, its_n2, ...) \\\n"
-              "    static %svoid name( \\\n"
+              "    %sstatic %svoid name( \\\n"
               "        float *y, const float *a, const float *b, const float *c, const float *d, \\\n"
               "        const float *ahead, int n1, int n2%s) \\\n"
               "    { \\\n"
               "        static const @_leaf g = {__VA_ARGS__}; \\\n"
               "        (void)b, (void)c, (void)d, (void)ahead, (void)n1, (void)n2; \\\n"
               "        %s_##body(y, a, its_b, its_c, its_d, its_ahead, its_n1, its_n2, &g%s); \\\n"
-              "    }\n", hosted ? "" : "__attribute__((noinline)) ", hosted ? row_arguments : "",
+              "    }\n", place, hosted ? "" : "__attribute__((noinline)) ", hosted ? row_arguments : "",
               hosted ? "cnnc" : prefix, hosted ? ", times, by" : ""));
 }
 

@@ -56,7 +56,7 @@ static void weights_literal(Text *t, const Program *p)
     const float *value = p->weights;
     print_named(t, p,
                 "\n#ifdef __GNUC__\n__attribute__((aligned(%d)))\n#endif\n"
-                "const @_params @_weights = {\n", p->options.target->alignment);
+                "$_WEIGHTS_SECTION const @_params @_weights = {\n", p->options.target->alignment);
     for (int i = 0; i < p->fields; i++) {
         text_add(t, "    /* %s */\n    {", p->field[i].name);
         numbers(t, value, p->field[i].count);
