@@ -56,15 +56,13 @@ endif
 build/family: $(COMPILER_OBJECTS) build/runtime/leaves/family.o
 	@$(CC) $(LDFLAGS) -o $@ $^ $(LIBRARY_LIBS) -lm
 
-.SECONDARY: $(FAMILY:.o=.c)
-# A file that is printed as before keeps its date: compiling it takes a while.
-build/leaves/%.c: build/family
+# A file that is printed as before is not compiled again: that takes a while.
+$(FAMILY): build/leaves/%.o: build/family
 	@mkdir -p $(@D)
-	@build/family $* >$@.new && if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
-
-build/leaves/%.o: build/leaves/%.c
-	@echo "  cc    $<"
-	@$(CC) -std=gnu11 -O2 -Wall -Wextra -Werror $$(build/family --flags $*) -c -o $@ $<
+	@build/family $* >build/leaves/$*.new
+	@if test -e $@ && cmp -s build/leaves/$*.new build/leaves/$*.c; then rm build/leaves/$*.new && touch $@; else \
+	    echo "  cc    build/leaves/$*.c" && mv build/leaves/$*.new build/leaves/$*.c && rm -f $@ && \
+	    $(CC) -std=gnu11 -O2 -Wall -Wextra -Werror $$(build/family --flags $*) -c -o $@ build/leaves/$*.c; fi
 
 # Strips are a file like any other, compiled for each level.
 build/leaves/strips-%.o: runtime/leaves/strips.c runtime/leaves/functions.h compiler/target.c compiler/print/print.h \
