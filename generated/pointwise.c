@@ -14,8 +14,8 @@
 #endif
 #endif
 
-/* -D overrides: attributes that place what stands behind them, as in
- * __attribute__((section(".itcm"))), and how pointers to memory apart are declared. */
+/* -D overrides: attributes that place what stands behind them, such as
+ * __attribute__((section(".itcm"))), and what pointers to memory apart are. */
 #ifndef POINTWISE_CODE_SECTION  /* what a call runs */
 #define POINTWISE_CODE_SECTION
 #endif

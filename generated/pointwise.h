@@ -10,6 +10,7 @@
 #define POINTWISE_OUTPUT_SIZE 3136  /* floats per sample: 16x14x14 */
 #define POINTWISE_PARAM_COUNT 1040  /* floats in the flat form, in the order of state_dict */
 #define POINTWISE_WORKSPACE_BYTES 0  /* scratch of one call of pointwise_forward */
+#define POINTWISE_STACK_BYTES 1088  /* stack of that call, at most */
 #define POINTWISE_ALIGNMENT 64  /* bytes, of params and workspace */
 
 #ifdef __cplusplus

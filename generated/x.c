@@ -7,8 +7,8 @@
 #include <math.h>
 #include <stddef.h>
 
-/* -D overrides: attributes that place what stands behind them, as in
- * __attribute__((section(".itcm"))), and how pointers to memory apart are declared. */
+/* -D overrides: attributes that place what stands behind them, such as
+ * __attribute__((section(".itcm"))), and what pointers to memory apart are. */
 #ifndef X_CODE_SECTION  /* what a call runs */
 #define X_CODE_SECTION
 #endif

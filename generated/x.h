@@ -12,6 +12,7 @@
 #define X_POOLED_SIZE 48  /* floats per sample: 3x4x4 */
 #define X_PARAM_COUNT 27  /* floats in the flat form, in the order of state_dict */
 #define X_WORKSPACE_BYTES 0  /* scratch of one call of x_forward */
+#define X_STACK_BYTES 1152  /* stack of that call, at most */
 #define X_ALIGNMENT 64  /* bytes, of params and workspace */
 
 #ifdef __cplusplus

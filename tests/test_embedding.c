@@ -1,67 +1,12 @@
 /* What a program gets that takes a generated file in: which symbols it wants and has, where its
  * parts can be put, how compilers for other processors like it. */
 #define _GNU_SOURCE
-#include "tests.h"
-#include "trial.h"
+#include "embed.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #define STRICT "-Wall -Wextra -Wpedantic -Wconversion -Wdouble-promotion -Wshadow -Wundef -Wcast-align -Werror "
-
-/* -- files -- */
-
-typedef struct Networks { Context *c; const char *folder; } Networks;
-
-/* "all.c" includes the file of every sample, for inference and for training, "few.c" every fifth's. */
-static void write_networks(void *argument)
-{
-    Networks *n = argument;
-    Network *network;
-    Text all = {.c = n->c}, few = {.c = n->c};
-    for (int i = 0, count = sample_networks(n->c, &network); i < count; i++)
-        for (int train = 0; train < 2; train++) {
-            Program *p = trial_compile(n->c, &network[i], train, target_find("generic"),
-                                       format(n->c, "%s%d", train ? "train" : "infer", i), 1);
-            const char *header = format(n->c, "%s.h", p->prefix);
-            text_write(format(n->c, "%s/%s.c", n->folder, p->prefix), print_source(p, header, PRINT_FILE));
-            text_write(format(n->c, "%s/%s", n->folder, header), print_header(p));
-            text_add(&all, "#include \"%s.c\"\n", p->prefix);
-            if (i % 5 == 0)
-                text_add(&few, "#include \"%s.c\"\n", p->prefix);
-        }
-    text_write(format(n->c, "%s/all.c", n->folder), all.data);
-    text_write(format(n->c, "%s/few.c", n->folder), few.data);
-}
-
-static Networks open_networks(Context *c)
-{
-    context_init(c);
-    Networks n = {c, scratch_folder("embedding")};
-    ck_assert_msg(attempt(c, write_networks, &n), "%s", c->message);
-    return n;
-}
-
-/* What a command prints that must succeed; freed by the caller. */
-static char *output_of(const char *command, ...) __attribute__((format(printf, 1, 2)));
-static char *output_of(const char *command, ...)
-{
-    char *line;
-    va_list args;
-    va_start(args, command);
-    ck_assert_int_ge(vasprintf(&line, command, args), 0);
-    va_end(args);
-    Run r = run("%s", line);
-    ck_assert_msg(r.status == 0, "%s: exit status %d\n%.3000s%.1000s", line, r.status, r.err, r.out);
-    free(line);
-    free(r.err);
-    return r.out;
-}
-
-static void succeed(const char *command, const char *folder)
-{
-    free(output_of("cd %s && %s", folder, command));
-}
 
 /* -- warnings -- */
 
@@ -75,9 +20,9 @@ START_TEST(no_cross_compiler_warns)
         "arm-none-eabi-gcc -mcpu=cortex-m4 -std=c99 -fsyntax-only " STRICT "all.c",
     };
     Context c;
-    Networks n = open_networks(&c);
+    Embedded e = embed_samples(&c, "embedding", "generic");
     for (size_t i = 0; i < sizeof compiler / sizeof *compiler; i++)
-        succeed(compiler[i], n.folder);
+        free(output_of("cd %s && %s", e.folder, compiler[i]));
     context_free(&c);
 }
 END_TEST
@@ -111,14 +56,14 @@ static void check_undefined(const char *symbols)
 START_TEST(wants_listed_symbols_and_writes_none)
 {
     Context c;
-    Networks n = open_networks(&c);
-    succeed("gcc -std=c99 -O2 -fno-pie " STRICT "-c all.c", n.folder);
-    char *wanted = output_of("nm -u -P %s/all.o | cut -d' ' -f1", n.folder);
+    Embedded e = embed_samples(&c, "embedding", "generic");
+    free(output_of("cd %s && gcc -std=c99 -O2 -fno-pie " STRICT "-c all.c", e.folder));
+    char *wanted = output_of("nm -u -P %s/all.o | cut -d' ' -f1", e.folder);
     ck_assert_msg(strstr(wanted, "expf\n") && strstr(wanted, "pow\n"), "found only %s", wanted);
     check_undefined(wanted);
-    char *writable = output_of("nm -P %s/all.o | awk '$2 ~ /^[bBdDcC]$/'", n.folder);
+    char *writable = output_of("nm -P %s/all.o | awk '$2 ~ /^[bBdDcC]$/'", e.folder);
     ck_assert_str_eq(writable, "");
-    char *code = output_of("nm -P %s/all.o | awk '$2 ~ /^[tT]$/' | wc -l", n.folder);
+    char *code = output_of("nm -P %s/all.o | awk '$2 ~ /^[tT]$/' | wc -l", e.folder);
     ck_assert_int_gt(atoi(code), 1000);          /* nm has seen something */
     free(wanted), free(writable), free(code);
     context_free(&c);
@@ -128,10 +73,10 @@ END_TEST
 START_TEST(wants_the_same_on_a_microcontroller)
 {
     Context c;
-    Networks n = open_networks(&c);
-    succeed("arm-none-eabi-gcc -mcpu=cortex-m4 -std=c99 -O2 " STRICT "-c few.c", n.folder);
+    Embedded e = embed_samples(&c, "embedding", "generic");
+    free(output_of("cd %s && arm-none-eabi-gcc -mcpu=cortex-m4 -std=c99 -O2 " STRICT "-c few.c", e.folder));
     char *wanted = output_of("arm-none-eabi-nm -u -P %s/few.o | cut -d' ' -f1 | grep -v ^__aeabi_",
-                             n.folder);          /* those are the compiler's own */
+                             e.folder);          /* those are the compiler's own */
     ck_assert_ptr_nonnull(strstr(wanted, "expf\n"));
     check_undefined(wanted);
     free(wanted);

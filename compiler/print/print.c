@@ -110,8 +110,10 @@ static const char *kernel(File *file, const Function *f, const Kernel *k, const 
 
 /* -- functions: a workspace and calls -- */
 
-static const char *argument(const Program *p, const Storage *s)
+static const char *argument(const Program *p, const Function *f, const Storage *s)
 {
+    if (f->packs && s->place == PLACE_WORKSPACE)
+        return s->offset ? format(p->c, "scratch + %lld", (long long)s->offset / 4) : "scratch";
     switch (s->place) {
     case PLACE_PARAM:
         return format(p->c, "params->%s", s->param->c_name);
@@ -132,7 +134,7 @@ static const char *call(const Program *p, const Function *f, const Kernel *k, co
         if (printer_memory(k, k->storage[i]) != k->storage[i])
             continue;
         printer_argument_list(&t, 8, by_number ? format(p->c, "%d", k->storage[i]->param->index)
-                                     : argument(p, k->storage[i]));
+                                     : argument(p, f, k->storage[i]));
         from |= by_number;
     }
     if (from)
@@ -285,22 +287,16 @@ static void backward(File *file)
                 team ? ", team" : "");
 }
 
-/* The pack graph's kernels, then the function that calls them: intermediate vectors
- * are its locals. */
+/* The calls of the pack graph's kernels, which are printed.  Their workspace is on the stack. */
 static const char *pack_calls(File *file)
 {
     Program *p = file->p;
     const Function *f = p->pack;
     if (!f)
         return "";
-    Text locals = {.c = p->c};
-    for (int i = 0; i < f->storages; i++) {
-        const Storage *s = f->storage[i];
-        if (s->place == PLACE_WORKSPACE && s->birth >= 0)
-            printer_argument_list(&locals, 8, format(p->c, "%s[%d]", s->name, s->layout.elements));
-    }
     const char *calls = kernels(file, f, FORWARD);
-    return locals.length ? format(p->c, "    float %s;\n%s", locals.data, calls) : calls;
+    long long floats = (long long)f->workspace / 4;
+    return floats ? format(p->c, "    float scratch[%lld];\n%s", floats, calls) : calls;
 }
 
 /* -- the source -- */
@@ -355,7 +351,7 @@ static void jit_head(Text *t, const Program *p)
     print_named(t, p,
              "typedef int int32_t;\ntypedef unsigned int uint32_t;\ntypedef unsigned long long uint64_t;\n"
              "typedef unsigned long size_t;\n#define offsetof(type, field) ((size_t)&((type *)0)->field)\n"
-             "#define $_RESTRICT\n#define INFINITY (1.0f / 0.0f)\n"
+             "#define $_WEIGHTS_SECTION\n#define $_RESTRICT\n#define INFINITY (1.0f / 0.0f)\n"
              "float expf(float), logf(float), tanhf(float), sqrtf(float);\n"
              "double pow(double, double), sqrt(double);\n\n");
 }

@@ -67,6 +67,9 @@ bool print_has_gradients(Signature kind);
 bool print_ticks(Signature kind);
 void print_params_struct(Text *t, const Program *p);
 
+/* print_stack.c.  Bytes of stack that a call of the function takes, at most. */
+int64_t print_stack(const Function *f);
+
 /* print_place.c.  Macros by which a build places code and constants. */
 void print_places(Text *t, const Program *p);
 

@@ -118,10 +118,18 @@ static void size_macros(Text *t, const Program *p)
                 "#define $_PARAM_COUNT %lld  /* floats in the flat form, in the order of state_dict */\n"
                 "#define $_WORKSPACE_BYTES %lld  /* scratch of one call of @_forward */\n",
                 (long long)params_count(p->net), (long long)p->forward->workspace);
+    print_named(t, p, "#define $_STACK_BYTES %lld  /* stack of that call, at most */\n",
+                (long long)print_stack(p->forward));
+    if (p->pack && p->pack->workspace)
+        print_named(t, p, "#define $_PACK_STACK_BYTES %lld  /* of @_pack and _init */\n",
+                    (long long)print_stack(p->pack));
     if (p->options.train) {
         int64_t loss = p->loss->workspace, backward = p->backward->workspace;
         print_named(t, p,
                     "#define $_TRAIN_WORKSPACE_BYTES %lld  /* of @_backward, _accumulate and _loss */\n",
+                    (long long)(loss > backward ? loss : backward));
+        loss = print_stack(p->loss), backward = print_stack(p->backward);
+        print_named(t, p, "#define $_TRAIN_STACK_BYTES %lld  /* stack of those, at most */\n",
                     (long long)(loss > backward ? loss : backward));
     }
     print_named(t, p, "#define $_ALIGNMENT %d  /* bytes, of params and workspace */\n\n",

@@ -10,8 +10,8 @@ static void overridable(Text *t, const Program *p, const char *name, const char 
 void print_places(Text *t, const Program *p)
 {
     size_t bytes;
-    text_add(t, "/* -D overrides: attributes that place what stands behind them, as in\n"
-                " * __attribute__((section(\".itcm\"))), and how pointers to memory apart are declared. */\n");
+    text_add(t, "/* -D overrides: attributes that place what stands behind them, such as\n"
+                " * __attribute__((section(\".itcm\"))), and what pointers to memory apart are. */\n");
     overridable(t, p, "CODE_SECTION", "what a call runs");
     if (p->weights && !print_weights_file(p, &bytes))
         overridable(t, p, "WEIGHTS_SECTION", "the constants");
