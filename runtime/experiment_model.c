@@ -248,26 +248,17 @@ static int model_grad_norms(lua_State *L)
     Model *m = script_model_at(L, 1);
     const Graph *net = model_net(m);
     const float *flat = push_grad(L, m);
-    lua_newtable(L);
-    for (int k = 0, layers = 0; k < net->params;) {
-        const Layer *layer = net->param[k]->layer;
-        double sum = 0;
-        bool learns = false;
-        for (; k < net->params && net->param[k]->layer == layer; k++) {
-            const Param *p = net->param[k];
-            for (int i = 0; p->trainable && !p->statistic && i < p->count; i++) {
-                sum += (double)flat[p->offset + i] * (double)flat[p->offset + i];
-                learns = true;
-            }
-        }
-        if (!learns)
-            continue;
+    const char **name = lua_newuserdatauv(L, (size_t)(net->params + 1) * sizeof *name, 0);
+    double *norm = lua_newuserdatauv(L, (size_t)(net->params + 1) * sizeof *norm, 0);
+    int layers = layer_norms(net, flat, name, norm);
+    lua_createtable(L, layers, 0);
+    for (int i = 0; i < layers; i++) {
         lua_createtable(L, 0, 2);
-        lua_pushstring(L, layer->name);
+        lua_pushstring(L, name[i]);
         lua_setfield(L, -2, "name");
-        lua_pushnumber(L, sqrt(sum));
+        lua_pushnumber(L, norm[i]);
         lua_setfield(L, -2, "norm");
-        lua_rawseti(L, -2, ++layers);
+        lua_rawseti(L, -2, i + 1);
     }
     return 1;
 }
@@ -296,14 +287,22 @@ static void read_shuffle(lua_State *L, int table, const Model *m, Fit *fit)
     lua_pop(L, 1);
 }
 
-/* m:fit(dataset, { optimizer =, shuffle =, log = }): the mean loss of the epoch */
+/* m:fit(dataset, { optimizer =, shuffle =, log =, report =, csv =, tensorboard =, checkpoint =,
+ * checkpoint_every = }): the mean loss of the epoch */
 static int model_lua_fit(lua_State *L)
 {
-    static const char *const known[] = { "optimizer", "shuffle", "log", NULL };
+    static const char *const known[] = {
+        "optimizer", "shuffle", "log", "report", "csv", "tensorboard", "checkpoint", "checkpoint_every",
+        NULL };
     Action a = { .m = script_model_at(L, 1), .d = script_dataset_at(L, 2) };
     OptionTable o = options_open(L, 3, "fit", known);
     luaL_checktype(L, 3, LUA_TTABLE);
     a.fit.log = option_text(&o, "log", NULL);
+    a.fit.report = option_text(&o, "report", NULL);
+    a.fit.csv = option_text(&o, "csv", NULL);
+    a.fit.tensorboard = option_text(&o, "tensorboard", NULL);
+    a.fit.checkpoint = option_text(&o, "checkpoint", NULL);
+    a.fit.checkpoint_every = option_whole(&o, "checkpoint_every", 0, 0, 1000000000);
     read_shuffle(L, 3, a.m, &a.fit);
     lua_getfield(L, 3, "optimizer");
     const Optimizer *optimizer = luaL_testudata(L, -1, OPTIMIZER);

@@ -96,6 +96,9 @@ Model *model_open(Context *c, const char *network, ModelOptions options)
 
 void model_close(Model *m)
 {
+    if (m->record)
+        record_close(m->record);
+    m->record = NULL;
     for (int i = 0; i < m->codes; i++)
         m->code[i]->close(m->code[i]);
     m->codes = 0;
@@ -110,6 +113,7 @@ static void set_parameters(Model *m)
     code->pack(code, m->params, m->flat);
     m->steps = m->epochs = 0;
     m->optimizer_steps = 0;
+    m->checkpoint = NULL;
     if (m->options.train) {
         memset(m->grad, 0, (size_t)code->params_bytes);
         for (int i = 0; i < 2; i++)

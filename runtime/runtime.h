@@ -256,6 +256,8 @@ typedef struct Model {
     bool adam;                         /* whose moments these are */
     int optimizer_steps;               /* since the moments were zero */
     int64_t steps, epochs;             /* since the parameters were initialised or loaded */
+    struct Record *record;             /* NULL: nobody asked for one */
+    struct Checkpoint *checkpoint;     /* likewise */
 } Model;
 
 Model *model_open(Context *c, const char *network, ModelOptions options);
@@ -282,11 +284,77 @@ typedef struct Fit {
     bool shuffle;              /* by Fisher-Yates from the counter-based generator */
     uint64_t shuffle_seed;
     const char *log;           /* CSV file to append to, or NULL */
+    const char *report, *csv, *tensorboard;        /* see record.c; NULL: none */
+    const char *checkpoint;    /* file from which an interrupted run goes on, or NULL */
+    int checkpoint_every;      /* steps; 0: by time */
 } Fit;
 
 double model_fit(Model *m, const Dataset *d, const Fit *fit);        /* mean loss of the epoch */
 double model_accuracy(Model *m, const Dataset *d);                   /* fraction */
 void labels_check(Context *c, const Model *m, const Dataset *d);     /* shape, dtype, classes */
+
+/* -------------------------------------------------------------------- record.c
+ * A run for people: report.c makes it a page, events.c files for TensorBoard. */
+
+enum { MOST_CLASSES = 40, WORST = 12 };            /* of a confusion matrix; mistakes shown */
+
+/* loss: the mean since the point before; norm: of each layer's gradient, then of its weights. */
+typedef struct Point { int64_t step; double epoch, loss, lr, rate, *norm; } Point;
+typedef struct Score { int64_t step; double epoch, accuracy; } Score;
+typedef struct Mistake { const float *sample; int label, answer; double right; } Mistake;
+
+typedef struct Record {
+    Context *c;
+    const char *network, *report, *csv;
+    FILE *tensorboard;                             /* NULL: none */
+    const char **layer;  int layers;               /* those that learn */
+    Point *point;        int points;
+    Score *score;        int scores;
+    const char *data;                              /* of the last score; its samples' shape */
+    Shape sample;
+    int *confusion, classes;                       /* rows: the label */
+    Mistake mistake[WORST]; int mistakes;          /* the worst first */
+    int every, steps;                              /* steps a point, steps so far */
+    double sum, samples, began, last, written;     /* since the last point; milliseconds */
+    float *flat;
+} Record;
+
+/* NULL when the fit asks for nothing of this. */
+Record *record_open(Model *m, const Fit *fit, int samples);
+void record_step(Record *r, Model *m, double loss, int samples, double epoch, double lr);
+void record_epoch(Record *r);
+void record_score_begin(Record *r, const Dataset *d, int classes);
+void record_sample(Record *r, const float *sample, const float *score, int label, int answer);
+void record_score_end(Record *r, Model *m, double accuracy);
+void record_close(Record *r);                      /* the page is final */
+/* Euclidean norms over what each layer learns, from numbers in the order of state_dict; returns
+ * how many layers those are, at most one a parameter. */
+int layer_norms(const Graph *net, const float *flat, const char **name, double *norm);
+
+const char *report_text(const Record *r, bool running);
+FILE *events_open(Context *c, const char *folder);
+void events_point(const Record *r, const Point *p);
+void events_score(const Record *r, const Score *s);
+uint32_t crc32c(uint32_t crc, const void *data, size_t length);        /* crc: of what came before */
+
+/* ---------------------------------------------------------------- checkpoint.c */
+
+/* Within an epoch: samples done, their losses, the seed of their order, bytes of the log. */
+typedef struct Position { int position, samples; double sum; uint64_t order; int64_t log; } Position;
+
+typedef struct Checkpoint {
+    const char *path;
+    double *loss; int epochs;                      /* of the epochs that the file has */
+    Position place;                                  /* in the epoch after those, as it was read */
+    int every;
+    double saved, took;                            /* milliseconds */
+} Checkpoint;
+
+/* Reads the file if there is one.  NULL when the fit asks for none. */
+Checkpoint *checkpoint_open(Model *m, const Fit *fit, int samples);
+void checkpoint_step(Checkpoint *k, Model *m, const Position *place);     /* saves if it is time */
+void checkpoint_save(Checkpoint *k, Model *m, const Position *place);
+void checkpoint_epoch(Checkpoint *k, Model *m, double loss, int samples, int64_t log);
 
 /* ------------------------------------------------------------------ progress.c
  * A line that tells how far a long run is; on a terminal only. */

@@ -73,6 +73,9 @@ typedef struct Epoch {
     float *value;              /* one gathered batch */
     int32_t *target;
     FILE *log;
+    Record *record;            /* NULL: none; likewise */
+    Checkpoint *checkpoint;
+    int first;                 /* sample with which the epoch goes on */
     Progress progress;
     double sum;                /* of the losses of all samples so far */
 } Epoch;
@@ -154,6 +157,24 @@ static void log_step(Epoch *e, float loss)
     fail(m->c, STATUS_INPUT, "%s: cannot be written: %s", e->fit->log, strerror(error));
 }
 
+static int64_t log_bytes(const Epoch *e)
+{
+    return e->log ? (int64_t)ftello(e->log) : 0;
+}
+
+/* For those who watch, and for the run that goes on if this one is interrupted. */
+static void note_step(Epoch *e, int done, int count, float loss)
+{
+    Model *m = e->m;
+    int n = e->d->count;
+    if (e->record)
+        record_step(e->record, m, (double)loss, count, (double)m->epochs + (double)done / n,
+                    (double)e->fit->optimizer.lr);
+    Position place = {done, n, e->sum, e->fit->shuffle_seed, log_bytes(e)};
+    if (e->checkpoint && done < n)
+        checkpoint_step(e->checkpoint, m, &place);
+}
+
 static void run_epoch(void *argument)
 {
     Epoch *e = argument;
@@ -161,11 +182,12 @@ static void run_epoch(void *argument)
     int n = e->d->count;
     bool finite = true;
     e->progress = progress_start(n);
-    for (int first = 0, count; first < n; first += count) {
+    for (int first = e->first, count; first < n; first += count) {
         count = n - first < m->options.batch ? n - first : m->options.batch;
         float loss = step(e, first, count);
         log_step(e, loss);
         e->sum += (double)loss * count;
+        note_step(e, first + count, count, loss);
         progress_show(&e->progress, first + count, e->sum / (first + count));
         if (finite && !isfinite(loss)) {
             progress_clear(&e->progress);
@@ -175,6 +197,10 @@ static void run_epoch(void *argument)
         }
     }
     m->epochs++;
+    if (e->record)
+        record_epoch(e->record);
+    if (e->checkpoint)
+        checkpoint_epoch(e->checkpoint, m, e->sum / n, n, log_bytes(e));
 }
 
 /* ------------------------------------------------------------------------- fit */
@@ -188,6 +214,7 @@ static void open_log(Epoch *e)
     if (!e->log)
         fail(e->m->c, STATUS_INPUT, "%s: cannot be opened: %s", path, strerror(errno));
     setvbuf(e->log, NULL, _IONBF, 0);
+    fseeko(e->log, 0, SEEK_END);
     if (ftell(e->log) == 0)
         fputs("step,epoch,loss,lr\n", e->log);
 }
@@ -226,6 +253,20 @@ static void fit_in(Context *work, void *argument)
     guard(m->c, run_epoch, end_epoch, e);
 }
 
+/* The epoch in which the checkpoint was written goes on there, with the log as it was then. */
+static void go_on(Epoch *e)
+{
+    Checkpoint *k = e->checkpoint;
+    const Position place = k->place;
+    k->place = (Position){0};
+    if (place.position && (place.order != e->fit->shuffle_seed))
+        fail(e->m->c, STATUS_INPUT, "%s: is of another run: its epoch has another order of samples", k->path);
+    e->first = place.position;
+    e->sum = place.sum;
+    if (e->fit->log && place.log && truncate(e->fit->log, (off_t)place.log) != 0 && errno != ENOENT)
+        fail(e->m->c, STATUS_INPUT, "%s: cannot be cut: %s", e->fit->log, strerror(errno));
+}
+
 /* Steps through all samples once.  Same seeds, same machine: same bits. */
 double model_fit(Model *m, const Dataset *d, const Fit *fit)
 {
@@ -234,6 +275,12 @@ double model_fit(Model *m, const Dataset *d, const Fit *fit)
     labels_check(m->c, m, d);
     Epoch e = { .m = m, .d = d, .fit = fit };
     e.sample = sample_input(m->c, m, &e.label);
+    e.checkpoint = checkpoint_open(m, fit, d->count);
+    if (e.checkpoint && m->epochs < e.checkpoint->epochs)
+        return e.checkpoint->loss[m->epochs++];  /* done before the interruption */
+    if (e.checkpoint)
+        go_on(&e);
+    e.record = record_open(m, fit, d->count);
     scratch(m->c, fit_in, &e);
     return e.sum / d->count;
 }
@@ -263,8 +310,13 @@ static void count_right(Context *work, void *argument)
         n = d->count - first < batch ? d->count - first : batch;
         const float *in = d->value + (size_t)first * size;
         model_forward(count->m, n, &in, &score);
-        for (int i = 0; i < n; i++)
-            count->right += strongest(score + (size_t)i * (size_t)classes, classes) == d->label[first + i];
+        for (int i = 0; i < n; i++) {
+            const float *scores = score + (size_t)i * (size_t)classes;
+            int answer = strongest(scores, classes), label = d->label[first + i];
+            count->right += answer == label;
+            if (count->m->record)
+                record_sample(count->m->record, in + (size_t)i * size, scores, label, answer);
+        }
     }
 }
 
@@ -279,6 +331,11 @@ double model_accuracy(Model *m, const Dataset *d)
              m->network, p->outputs, shape_text(m->c, out, true));
     Count count = { .m = m, .d = d, .classes = out->dim[1] };
     check_labels(m->c, d, count.classes);
+    if (m->record)
+        record_score_begin(m->record, d, count.classes);
     scratch(m->c, count_right, &count);
-    return (double)count.right / d->count;
+    double fraction = (double)count.right / d->count;
+    if (m->record)
+        record_score_end(m->record, m, fraction);
+    return fraction;
 }

@@ -99,6 +99,11 @@ function Trained:init(seed) end
 ---@field optimizer cnnc.Optimizer sgd { ... } or adam { ... }
 ---@field shuffle? boolean|integer another order in each epoch, or the one that a number stands for
 ---@field log? string CSV file that gets a row a step
+---@field report? string page that shows the run while it lasts
+---@field csv? string CSV file that gets what the page shows
+---@field tensorboard? string folder for TensorBoard's event files
+---@field checkpoint? string file from which an interrupted run goes on
+---@field checkpoint_every? integer steps between two (default: by time)
 
 ---One epoch; returns the mean loss.
 ---@param dataset cnnc.Dataset

@@ -29,7 +29,7 @@ local train, test = pictures(600), pictures(300)
 local m = load_model("@name@.lua"):compile { batch = 20 }
 m:init(1)
 for epoch = 1, 4 do
-  local loss = m:fit(train, { optimizer = adam { lr = 0.005 }, shuffle = epoch })
+  local loss = m:fit(train, { optimizer = adam { lr = 0.005 }, shuffle = epoch, report = "report.html" })
   print(string.format("epoch %d: loss %.4f, %.1f %% right", epoch, loss, 100 * m:accuracy(test)))
 end
 m:save "@name@.safetensors"
