@@ -5,8 +5,9 @@
 #
 #   make          builds build/cnnc                make install PREFIX=/usr/local DESTDIR=
 #   make train    the demo with three epochs       make bench    speed, beside others
-#   make deps     only installs packages           make clean
+#   make deps     only installs packages           make deb      a Debian package
 #   make bench-embedded    flash, memory and instructions on a Cortex-M4
+#   make clean
 
 ifeq ($(origin CC),default)
 CC := gcc
@@ -41,7 +42,7 @@ CHECK_LIBS = $(eval CHECK_LIBS := $$(shell pkg-config --libs check))$(CHECK_LIBS
 LANGUAGE := -std=gnu11 -Wall -Wextra -Werror -MMD -MP
 
 .PHONY: all deps test-deps test run-tests lint generated demo train run-demo bench run-bench bench-embedded \
-    run-bench-embedded install clean
+    run-bench-embedded install deb clean
 all: build/cnnc
 
 # The leaves for code that libtcc compiles: printed by the compiler itself, which is
@@ -239,6 +240,14 @@ install: build/cnnc
 	install -m 644 $(wildcard graphs/*.lua) $(DESTDIR)$(PREFIX)/share/cnnc/graphs
 	install -m 644 $(wildcard graphs/experiments/*) $(DESTDIR)$(PREFIX)/share/cnnc/graphs/experiments
 	install -m 644 $(wildcard LICENSE README.md docs/*.md) $(DESTDIR)$(PREFIX)/share/doc/cnnc
+
+# A Debian package, built from a copy of the sources and checked: build/deb/cnnc_*.deb
+deb: deps
+	@.ci/deps debhelper dpkg-dev lintian
+	rm -rf build/deb && mkdir -p build/deb/cnnc
+	cp -a Makefile README.md LICENSE compiler runtime graphs docs debian build/deb/cnnc
+	cd build/deb/cnnc && dpkg-buildpackage -b -us -uc
+	lintian --fail-on warning,error build/deb/cnnc_*.deb
 
 clean:
 	rm -rf build

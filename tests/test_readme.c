@@ -25,7 +25,9 @@
 #include "../compiler/cnnc.h"
 
 static const char *const documents[] = {
-    "README.md", "docs/language.md", "docs/embedding.md", "docs/architecture.md", "docs/performance.md"
+    "README.md", "docs/language.md", "docs/embedding.md", "docs/architecture.md", "docs/performance.md",
+    "docs/1-images.md", "docs/2-filters.md", "docs/3-architecture.md", "docs/4-backpropagation.md",
+    "docs/5-beyond.md", "docs/6-training.md"
 };
 enum { DOCUMENTS = sizeof documents / sizeof *documents };
 
