@@ -110,8 +110,8 @@ static void add_chart(Text *t, const char *title, const Series *s, int series)
                  LEFT - 4, at + 4, number_text(t->c, y.high - (y.high - y.low) * i / 2));
     }
     text_add(t, "<text x=\"%d\" y=\"%d\">epoch %.3g</text>"
-             "<text x=\"%d\" y=\"%d\" text-anchor=\"end\">%.3g</text>\n", LEFT, HIGH - 4, x.low, WIDE - 6, HIGH - 4,
-             x.high);
+             "<text x=\"%d\" y=\"%d\" text-anchor=\"end\">%.3g</text>\n", LEFT, HIGH - 4, x.low,
+             WIDE - 6, HIGH - 4, x.high);
     for (int i = 0; i < series; i++)
         add_line(t, &s[i], x, y, series == 1 ? -1 : 360 * i / series);
     text_add(t, "</svg>\n");
@@ -257,8 +257,8 @@ const char *report_text(const Record *r, bool running)
     if (r->points) {
         const Point *p = &r->point[r->points - 1];
         text_add(&t, "%s after %lld steps, %.3g epochs and %.1f seconds: loss %.4g",
-                 running ? "Running" : "Ended", (long long)p->step, p->epoch, (milliseconds() - r->began) / 1e3,
-                 p->loss);
+                 running ? "Running" : "Ended", (long long)p->step, p->epoch,
+                 (milliseconds() - r->began) / 1e3, p->loss);
     }
     if (r->scores)
         text_add(&t, ", %.2f %% right", 100 * r->score[r->scores - 1].accuracy);
