@@ -184,6 +184,7 @@ int gradients_check(Context *c, Graph *net, const GradientCheck *options, Verdic
     set_values(&k);
     derive(&k);
     *verdict = NULL;
+    Progress progress = progress_start(k.gradients->roots);
     for (int r = 0; r < k.gradients->roots; r++) {
         const Root *root = &k.gradients->root[r];
         if (root->kind != ROOT_PARAM_GRAD && root->kind != ROOT_INPUT_GRAD)
@@ -192,7 +193,9 @@ int gradients_check(Context *c, Graph *net, const GradientCheck *options, Verdic
         *v = (Verdict){.name = root->param ? root->param->name : root->input->name};
         check_tensor(&k, root->param ? k.param[root->param->index] : k.input[root->input->index],
                      &k.gradient[r], r, v);
+        progress_show(&progress, r + 1, NAN);
     }
+    progress_clear(&progress);
     return verdicts;
 }
 

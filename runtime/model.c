@@ -6,6 +6,7 @@
  * programs of a model work on the same memory. */
 #include "runtime.h"
 
+#include <math.h>
 #include <string.h>
 
 /* ------------------------------------------------------------------- programs */
@@ -175,9 +176,12 @@ static void forward_chunk(Model *m, Code *code, int64_t first, const float *cons
 
 void model_forward(Model *m, int n, const float *const *in, float *const *out)
 {
+    Progress progress = progress_start(n);
     for (int first = 0; first < n;) {
         int batch = n - first < m->options.batch ? n - first : m->options.batch;
         forward_chunk(m, model_code(m, batch), first, in, out);
         first += batch;
+        progress_show(&progress, first, NAN);
     }
+    progress_clear(&progress);
 }

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "runtime.h"
 
+#include <math.h>
 #include <unistd.h>
 
 enum { BAR = 24 };
@@ -14,13 +15,16 @@ Progress progress_start(int64_t total)
 void progress_show(Progress *p, int64_t done, double loss)
 {
     double now = milliseconds(), seconds = (now - p->start) / 1e3;
-    if (!p->shown || now - p->drawn < 100 || seconds <= 0 || done == 0)
-        return;
+    if (!p->shown || now - p->drawn < 100 || seconds < 1 || done == 0)
+        return;                                  /* what is over at once needs no line */
     p->drawn = now;
     double rate = (double)done / seconds, left = (double)(p->total - done) / rate;
     int filled = (int)(BAR * done / p->total);
-    fprintf(stderr, "\r[%.*s%*s] %3d %%  loss %.4g  %.0f/s  %.0f s left\033[K", filled,
-            "########################", BAR - filled, "", (int)(100 * done / p->total), loss, rate, left);
+    fprintf(stderr, "\r[%.*s%*s] %3d %%", filled, "########################", BAR - filled, "",
+            (int)(100 * done / p->total));
+    if (!isnan(loss))
+        fprintf(stderr, "  loss %.4g", loss);
+    fprintf(stderr, "  %.0f/s  %.0f s left\033[K", rate, left);
     fflush(stderr);
 }
 

@@ -361,8 +361,9 @@ void checkpoint_epoch(Checkpoint *k, Model *m, double loss, int samples, int64_t
 
 typedef struct Progress { bool shown; int64_t total; double start, drawn; } Progress;
 
-Progress progress_start(int64_t total);                              /* in samples */
-void progress_show(Progress *p, int64_t done, double loss);          /* at most ten times a second */
+Progress progress_start(int64_t total);                              /* in samples, or other steps */
+/* After a second, at most ten times a second.  loss NAN: there is none. */
+void progress_show(Progress *p, int64_t done, double loss);
 void progress_clear(Progress *p);                                    /* erases the line */
 
 /* ---------------------------------------------------------------- experiment.c

@@ -306,6 +306,7 @@ static void count_right(Context *work, void *argument)
     int batch = count->m->options.batch, classes = count->classes;
     size_t size = (size_t)shape_count(&d->sample);
     float *score = arena_alloc(work, (size_t)batch * (size_t)classes, sizeof(float));
+    Progress progress = progress_start(d->count);
     for (int first = 0, n; first < d->count; first += n) {
         n = d->count - first < batch ? d->count - first : batch;
         const float *in = d->value + (size_t)first * size;
@@ -317,7 +318,9 @@ static void count_right(Context *work, void *argument)
             if (count->m->record)
                 record_sample(count->m->record, in + (size_t)i * size, scores, label, answer);
         }
+        progress_show(&progress, first + n, NAN);
     }
+    progress_clear(&progress);
 }
 
 double model_accuracy(Model *m, const Dataset *d)

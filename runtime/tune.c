@@ -6,6 +6,7 @@
 #include "runtime.h"
 
 #include <jansson.h>
+#include <math.h>
 #include <string.h>
 
 enum {
@@ -168,9 +169,13 @@ const LeafShapes *tune(Context *c, const CommandOptions *o)
     Tuning t = {.c = c, .options = o};
     LeafShapes *winners = NEW(c, LeafShapes);
     winners->file = o->schedule;
+    Progress progress = progress_start(ROUNDS * CANDIDATES);
     for (int round = 0; round < ROUNDS; round++)
-        for (t.candidate = 0; t.candidate < CANDIDATES; t.candidate++)
+        for (t.candidate = 0; t.candidate < CANDIDATES; t.candidate++) {
             scratch(c, try_candidate, &t);
+            progress_show(&progress, round * CANDIDATES + t.candidate + 1, NAN);
+        }
+    progress_clear(&progress);
     for (int k = 0; k < t.kernels; k++) {
         int best = best_candidate(&t, k);
         if (best)
