@@ -97,6 +97,105 @@ static float lenet5_value(const lenet5_source *from, int k, int i)
     return param[k].constant;
 }
 
+/* IEEE 754 binary16. */
+static float lenet5_from_f16(uint32_t half)
+{
+    const uint32_t exponent = half >> 10 & 31, fraction = half & 1023;
+    union { uint32_t bits; float value; } wide;
+    if (exponent == 0)
+        wide.value = (float)(int32_t)fraction * (1.0f / 16777216.0f);
+    else
+        wide.bits = (exponent == 31 ? 255 : exponent + 112) << 23 | fraction << 13;
+    wide.bits |= (half & 0x8000u) << 16;
+    return wide.value;
+}
+
+/* bfloat16: the upper half of a float. */
+static float lenet5_from_bf16(uint32_t half)
+{
+    union { uint32_t bits; float value; } wide;
+    wide.bits = half << 16;
+    return wide.value;
+}
+
+/* A little-endian number of so many bytes, up to four. */
+static uint32_t lenet5_number(const unsigned char *from, int bytes)
+{
+    uint32_t number = 0;
+    for (int i = 0; i < bytes; i++)
+        number |= (uint32_t)from[i] << 8 * i;
+    return number;
+}
+
+/* CRC-32 as in zlib and PNG, four bits at a time; begins and ends inverted. */
+static uint32_t lenet5_crc(uint32_t crc, const unsigned char *from, size_t bytes)
+{
+    static const uint32_t step[16] = {
+        0x00000000u, 0x1DB71064u, 0x3B6E20C8u, 0x26D930ACu, 0x76DC4190u, 0x6B6B51F4u,
+        0x4DB26158u, 0x5005713Cu, 0xEDB88320u, 0xF00F9344u, 0xD6D6A3E8u, 0xCB61B38Cu,
+        0x9B64C2B0u, 0x86D3D2D4u, 0xA00AE278u, 0xBDBDF21Cu};
+    for (size_t i = 0; i < bytes; i++) {
+        crc ^= from[i];
+        crc = crc >> 4 ^ step[crc & 15];
+        crc = crc >> 4 ^ step[crc & 15];
+    }
+    return crc;
+}
+
+/* What is wrong with a blob of so many structs: a status. */
+static int lenet5_check_blob(const unsigned char *blob, size_t size, uint32_t structs)
+{
+    static const char magic[8] = {'c', 'n', 'n', 'c', 'b', 'l', 'o', 'b'};
+    static const char target[24] = {'g', 'e', 'n', 'e', 'r', 'i', 'c'};
+    if (size < 64)
+        return LENET5_WRONG_SIZE;
+    for (int i = 0; i < 8; i++)
+        if (blob[i] != (unsigned char)magic[i])
+            return LENET5_WRONG_MAGIC;
+    if (lenet5_number(blob + 8, 4) != 1)
+        return LENET5_WRONG_VERSION;
+    for (int i = 0; i < 24; i++)
+        if (blob[24 + i] != (unsigned char)target[i])
+            return LENET5_WRONG_TARGET;
+    if (lenet5_number(blob + 16, 4) != 0xF0F49DFBu || lenet5_number(blob + 20, 4) != 0x6856A5E5u)
+        return LENET5_WRONG_GRAPH;
+    const uint32_t store = lenet5_number(blob + 12, 2), found = lenet5_number(blob + 14, 2);
+    if (store > 2 || found < 1 || found > 3 || (structs && structs != found))
+        return LENET5_WRONG_KIND;
+    const size_t bytes = sizeof(lenet5_params) / (store ? 2 : 1) * found;
+    if (lenet5_number(blob + 48, 4) != bytes || lenet5_number(blob + 52, 4) || size != 64 + bytes)
+        return LENET5_WRONG_SIZE;
+    const uint32_t crc = lenet5_crc(lenet5_crc(0xFFFFFFFFu, blob, 60), blob + 64, bytes);
+    return (crc ^ 0xFFFFFFFFu) == lenet5_number(blob + 60, 4) ? 0 : LENET5_WRONG_CHECKSUM;
+}
+
+/* Struct number k of a blob that has been checked. */
+static void lenet5_take_struct(lenet5_params *to, const unsigned char *blob, int k)
+{
+    const uint32_t store = lenet5_number(blob + 12, 2);
+    const size_t count = sizeof(lenet5_params) / sizeof(float);
+    const unsigned char *from = blob + 64 + (store ? 2 : 4) * count * (size_t)k;
+    float *const value = (float *)(void *)to;
+    for (size_t i = 0; i < count; i++) {
+        union { uint32_t bits; float value; } full;
+        if (store == 0) {
+            full.bits = lenet5_number(from + 4 * i, 4);
+            value[i] = full.value;
+        } else {
+            const uint32_t half = lenet5_number(from + 2 * i, 2);
+            value[i] = store == 1 ? lenet5_from_f16(half) : lenet5_from_bf16(half);
+        }
+    }
+}
+
+int lenet5_load(lenet5_params *params, const void *blob, size_t size)
+{
+    const int status = lenet5_check_blob((const unsigned char *)blob, size, 0);
+    if (status == 0 && params)
+        lenet5_take_struct(params, (const unsigned char *)blob, 0);
+    return status;
+}
+
 static void lenet5_take(lenet5_params *params, const lenet5_source *from)
 {
     for (int i = 0; i < 150; i++)
@@ -133,7 +232,7 @@ void lenet5_init(lenet5_params *params, uint64_t seed)
     lenet5_take(params, &from);
 }
 
-/* relu1: copy -> 1x1x28x28, lenet5.lua:8
+/* maxpool1: copy -> 1x1x28x28, lenet5.lua:8
  * plain loops */
 LENET5_CODE_SECTION static void lenet5_forward_image_rows(
     float *LENET5_RESTRICT image_rows, const float *LENET5_RESTRICT image)
@@ -141,110 +240,109 @@ LENET5_CODE_SECTION static void lenet5_forward_image_rows(
     for (int row = 0; row < 29; row++)
         for (int i = 0; i < 2; i++)
             image_rows[row * 30 + i] = 0;
-    for (int h = 0; h < 28; h++) {
-        for (int w = 0; w < 28; w++) {
+    for (int h = 0; h < 28; h++)
+        for (int w = 0; w < 28; w++)
             image_rows[h * 30 + w + 2] = image[h * 28 + w];
-        }
-    }
 }
 
-/* conv1 + relu1: conv + relu -> 1x6x28x28, lenet5.lua:8
- * tile ow 4; clip kh; unroll kw; threads share oc */
-LENET5_CODE_SECTION static void lenet5_forward_relu1(
-    float *LENET5_RESTRICT relu1, const float *LENET5_RESTRICT image_rows,
-    const float *LENET5_RESTRICT conv1_weight, const float *LENET5_RESTRICT conv1_bias,
-    const lenet5_team *team)
-{
-    for (int oc = lenet5_part(team, 6, 0), oc_end = lenet5_part(team, 6, 1); oc < oc_end; oc++) {
-        const float *const b = conv1_bias + oc;
-        for (int oh = 0; oh < 28; oh++) {
-            int kh_from = 2 - oh;
-            kh_from = kh_from > 0 ? kh_from : 0;
-            int kh_to = 30 - oh;
-            kh_to = kh_to < 5 ? kh_to : 5;
-            for (int ow = 0; ow < 28; ow += 4) {
-                float *const y = relu1 + (oc * 784 + oh * 28 + ow);
-                float s0 = 0.0f, s1 = 0.0f, s2 = 0.0f, s3 = 0.0f;
-                for (int kh = kh_from; kh < kh_to; kh++) {
-                    const float *const x = image_rows + (oh * 30 + ow + kh * 30 - 60);
-                    const float *const w = conv1_weight + (oc * 25 + kh * 5);
-                    s0 += x[0] * w[0] + x[1] * w[1] + x[2] * w[2] + x[3] * w[3] + x[4] * w[4];
-                    s1 += x[1] * w[0] + x[2] * w[1] + x[3] * w[2] + x[4] * w[3] + x[5] * w[4];
-                    s2 += x[2] * w[0] + x[3] * w[1] + x[4] * w[2] + x[5] * w[3] + x[6] * w[4];
-                    s3 += x[3] * w[0] + x[4] * w[1] + x[5] * w[2] + x[6] * w[3] + x[7] * w[4];
-                }
-                const float v0 = s0 + b[0];
-                y[0] = v0 > 0.0f ? v0 : 0.0f;
-                const float v1 = s1 + b[0];
-                y[1] = v1 > 0.0f ? v1 : 0.0f;
-                const float v2 = s2 + b[0];
-                y[2] = v2 > 0.0f ? v2 : 0.0f;
-                const float v3 = s3 + b[0];
-                y[3] = v3 > 0.0f ? v3 : 0.0f;
-            }
-        }
-    }
-}
-
-/* maxpool1: maxpool -> 1x6x14x14, lenet5.lua:8
- * unroll kh; unroll kw */
+/* conv1 + maxpool1: conv + maxpool -> 1x6x14x14, lenet5.lua:8
+ * tile ow 4; clip kh; unroll kw; threads share oc
+ * unroll kh; unroll kw; threads share c */
 LENET5_CODE_SECTION static void lenet5_forward_maxpool1(
-    float *LENET5_RESTRICT maxpool1, const float *LENET5_RESTRICT relu1)
+    float *LENET5_RESTRICT maxpool1, const float *LENET5_RESTRICT image_rows,
+    const float *LENET5_RESTRICT conv1_weight, const float *LENET5_RESTRICT conv1_bias,
+    float *LENET5_RESTRICT relu1, const lenet5_team *team)
 {
-    for (int i = 0; i < 84; i++) {
-        for (int ow = 0; ow < 14; ow++) {
-            const float *const x = relu1 + (i * 56 + ow * 2);
-            float s0 = x[0];
-            if (x[1] > s0) s0 = x[1];
-            if (x[28] > s0) s0 = x[28];
-            if (x[29] > s0) s0 = x[29];
-            maxpool1[i * 14 + ow] = s0;
-        }
-    }
-}
-
-/* conv2 + relu2: conv + relu -> 1x16x10x10, lenet5.lua:9
- * unroll kh; unroll kw; threads share oc */
-LENET5_CODE_SECTION static void lenet5_forward_relu2(
-    float *LENET5_RESTRICT relu2, const float *LENET5_RESTRICT maxpool1,
-    const float *LENET5_RESTRICT conv2_weight, const float *LENET5_RESTRICT conv2_bias,
-    const lenet5_team *team)
-{
-    for (int oc = lenet5_part(team, 16, 0), oc_end = lenet5_part(team, 16, 1); oc < oc_end; oc++) {
-        const float *const b = conv2_bias + oc;
-        for (int oh = 0; oh < 10; oh++) {
-            for (int ow = 0; ow < 10; ow++) {
-                float s0 = 0.0f;
-                for (int ic = 0; ic < 6; ic++) {
-                    const float *const x = maxpool1 + (oh * 14 + ow + ic * 196);
-                    const float *const w = conv2_weight + (oc * 150 + ic * 25);
-                    s0 += x[0] * w[0] + x[1] * w[1] + x[2] * w[2] + x[3] * w[3] + x[4] * w[4] + x[14] * w[5]
-                        + x[15] * w[6] + x[16] * w[7] + x[17] * w[8] + x[18] * w[9] + x[28] * w[10] + x[29] * w[11]
-                        + x[30] * w[12] + x[31] * w[13] + x[32] * w[14] + x[42] * w[15] + x[43] * w[16]
-                        + x[44] * w[17] + x[45] * w[18] + x[46] * w[19] + x[56] * w[20] + x[57] * w[21]
-                        + x[58] * w[22] + x[59] * w[23] + x[60] * w[24];
+    for (int band = 0; band < 14; band++) {
+        {
+            for (int oc = lenet5_part(team, 6, 0), oc_end = lenet5_part(team, 6, 1); oc < oc_end; oc++) {
+                const float *const b = conv1_bias + oc;
+                for (int oh = 0; oh < 2; oh++) {
+                    int kh_from = 2 - oh - band * 2;
+                    kh_from = kh_from > 0 ? kh_from : 0;
+                    int kh_to = 30 - oh - band * 2;
+                    kh_to = kh_to < 5 ? kh_to : 5;
+                    for (int ow = 0; ow < 28; ow += 4) {
+                        float *const x = relu1 + (oc * 56 + oh * 28 + ow);
+                        float s0 = 0.0f, s1 = 0.0f, s2 = 0.0f, s3 = 0.0f;
+                        for (int kh = kh_from; kh < kh_to; kh++) {
+                            const float *const x2 = image_rows + (oh * 30 + ow + kh * 30 + band * 60 - 60);
+                            const float *const w = conv1_weight + (oc * 25 + kh * 5);
+                            s0 += x2[0] * w[0] + x2[1] * w[1] + x2[2] * w[2] + x2[3] * w[3] + x2[4] * w[4];
+                            s1 += x2[1] * w[0] + x2[2] * w[1] + x2[3] * w[2] + x2[4] * w[3] + x2[5] * w[4];
+                            s2 += x2[2] * w[0] + x2[3] * w[1] + x2[4] * w[2] + x2[5] * w[3] + x2[6] * w[4];
+                            s3 += x2[3] * w[0] + x2[4] * w[1] + x2[5] * w[2] + x2[6] * w[3] + x2[7] * w[4];
+                        }
+                        const float v0 = s0 + b[0];
+                        x[0] = v0 > 0.0f ? v0 : 0.0f;
+                        const float v1 = s1 + b[0];
+                        x[1] = v1 > 0.0f ? v1 : 0.0f;
+                        const float v2 = s2 + b[0];
+                        x[2] = v2 > 0.0f ? v2 : 0.0f;
+                        const float v3 = s3 + b[0];
+                        x[3] = v3 > 0.0f ? v3 : 0.0f;
+                    }
                 }
-                const float v0 = s0 + b[0];
-                relu2[oc * 100 + oh * 10 + ow] = v0 > 0.0f ? v0 : 0.0f;
             }
         }
+        lenet5_meet(team);
+        {
+            for (int c = lenet5_part(team, 6, 0), c_end = lenet5_part(team, 6, 1); c < c_end; c++)
+                for (int ow = 0; ow < 14; ow++) {
+                    float *const x = relu1 + (c * 56 + ow * 2);
+                    float s0 = x[0];
+                    if (x[1] > s0) s0 = x[1];
+                    if (x[28] > s0) s0 = x[28];
+                    if (x[29] > s0) s0 = x[29];
+                    maxpool1[c * 196 + ow + band * 14] = s0;
+                }
+        }
+        lenet5_meet(team);
     }
 }
 
-/* maxpool2: maxpool -> 1x16x5x5, lenet5.lua:9
- * unroll kh; unroll kw */
+/* conv2 + maxpool2: conv + maxpool -> 1x16x5x5, lenet5.lua:9
+ * unroll kh; unroll kw; threads share oc
+ * unroll kh; unroll kw; threads share c */
 LENET5_CODE_SECTION static void lenet5_forward_maxpool2(
-    float *LENET5_RESTRICT maxpool2, const float *LENET5_RESTRICT relu2)
+    float *LENET5_RESTRICT maxpool2, const float *LENET5_RESTRICT maxpool1,
+    const float *LENET5_RESTRICT conv2_weight, const float *LENET5_RESTRICT conv2_bias,
+    float *LENET5_RESTRICT relu2, const lenet5_team *team)
 {
-    for (int i = 0; i < 80; i++) {
-        for (int ow = 0; ow < 5; ow++) {
-            const float *const x = relu2 + (i * 20 + ow * 2);
-            float s0 = x[0];
-            if (x[1] > s0) s0 = x[1];
-            if (x[10] > s0) s0 = x[10];
-            if (x[11] > s0) s0 = x[11];
-            maxpool2[i * 5 + ow] = s0;
+    for (int band = 0; band < 5; band++) {
+        {
+            for (int oc = lenet5_part(team, 16, 0), oc_end = lenet5_part(team, 16, 1); oc < oc_end; oc++) {
+                const float *const b = conv2_bias + oc;
+                for (int oh = 0; oh < 2; oh++)
+                    for (int ow = 0; ow < 10; ow++) {
+                        float s0 = 0.0f;
+                        for (int ic = 0; ic < 6; ic++) {
+                            const float *const x = maxpool1 + (oh * 14 + ow + ic * 196 + band * 28);
+                            const float *const w = conv2_weight + (oc * 150 + ic * 25);
+                            s0 += x[0] * w[0] + x[1] * w[1] + x[2] * w[2] + x[3] * w[3] + x[4] * w[4]
+                                + x[14] * w[5] + x[15] * w[6] + x[16] * w[7] + x[17] * w[8] + x[18] * w[9]
+                                + x[28] * w[10] + x[29] * w[11] + x[30] * w[12] + x[31] * w[13] + x[32] * w[14]
+                                + x[42] * w[15] + x[43] * w[16] + x[44] * w[17] + x[45] * w[18] + x[46] * w[19]
+                                + x[56] * w[20] + x[57] * w[21] + x[58] * w[22] + x[59] * w[23] + x[60] * w[24];
+                        }
+                        const float v0 = s0 + b[0];
+                        relu2[oc * 20 + oh * 10 + ow] = v0 > 0.0f ? v0 : 0.0f;
+                    }
+            }
         }
+        lenet5_meet(team);
+        {
+            for (int c = lenet5_part(team, 16, 0), c_end = lenet5_part(team, 16, 1); c < c_end; c++)
+                for (int ow = 0; ow < 5; ow++) {
+                    float *const x = relu2 + (c * 20 + ow * 2);
+                    float s0 = x[0];
+                    if (x[1] > s0) s0 = x[1];
+                    if (x[10] > s0) s0 = x[10];
+                    if (x[11] > s0) s0 = x[11];
+                    maxpool2[c * 25 + ow + band * 5] = s0;
+                }
+        }
+        lenet5_meet(team);
     }
 }
 
@@ -342,25 +440,19 @@ LENET5_CODE_SECTION static void lenet5_forward_share(
     const lenet5_team *team)
 {
     char *const base = (char *)workspace;
-    float *const relu1 = (float *)(void *)(base + 0);  /* 1x6x28x28 */
-    float *const maxpool1 = (float *)(void *)(base + 18816);  /* 1x6x14x14 */
-    float *const relu2 = (float *)(void *)(base + 0);  /* 1x16x10x10 */
-    float *const maxpool2 = (float *)(void *)(base + 6400);  /* 1x16x5x5 */
+    float *const relu1 = (float *)(void *)(base + 8128);  /* 1x6x28x28, 2 of 28 at a time */
+    float *const maxpool1 = (float *)(void *)(base + 0);  /* 1x6x14x14 */
+    float *const relu2 = (float *)(void *)(base + 6336);  /* 1x16x10x10, 2 of 10 at a time */
+    float *const maxpool2 = (float *)(void *)(base + 4736);  /* 1x16x5x5 */
     float *const relu3 = (float *)(void *)(base + 0);  /* 1x120 */
     float *const relu4 = (float *)(void *)(base + 512);  /* 1x84 */
-    float *const image_rows = (float *)(void *)(base + 18816);  /* 1x1x28x28, rows 30 apart */
+    float *const image_rows = (float *)(void *)(base + 4736);  /* 1x1x28x28, rows 30 apart */
     if (team->thread == 0)
         lenet5_forward_image_rows(image_rows, image);
     lenet5_meet(team);
-    lenet5_forward_relu1(relu1, image_rows, params->conv1_weight, params->conv1_bias, team);
+    lenet5_forward_maxpool1(maxpool1, image_rows, params->conv1_weight, params->conv1_bias, relu1, team);
     lenet5_meet(team);
-    if (team->thread == 0)
-        lenet5_forward_maxpool1(maxpool1, relu1);
-    lenet5_meet(team);
-    lenet5_forward_relu2(relu2, maxpool1, params->conv2_weight, params->conv2_bias, team);
-    lenet5_meet(team);
-    if (team->thread == 0)
-        lenet5_forward_maxpool2(maxpool2, relu2);
+    lenet5_forward_maxpool2(maxpool2, maxpool1, params->conv2_weight, params->conv2_bias, relu2, team);
     lenet5_meet(team);
     lenet5_forward_relu3(relu3, maxpool2, params->linear1_weight, params->linear1_bias, team);
     lenet5_meet(team);

@@ -2,13 +2,14 @@
 #ifndef LENET5_H
 #define LENET5_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #define LENET5_BATCH 1
 #define LENET5_IMAGE_SIZE 784  /* floats per sample: 1x28x28 */
 #define LENET5_LOGITS_SIZE 10  /* floats per sample: 10 */
 #define LENET5_PARAM_COUNT 61706  /* floats in the flat form, in the order of state_dict */
-#define LENET5_WORKSPACE_BYTES 23552  /* scratch of one call of lenet5_forward */
+#define LENET5_WORKSPACE_BYTES 9472  /* scratch of one call of lenet5_forward */
 #define LENET5_STACK_BYTES 1344  /* stack of that call, at most */
 #define LENET5_ALIGNMENT 64  /* bytes, of params and workspace */
 
@@ -29,6 +30,17 @@ typedef struct lenet5_params {
     float logits_bias[10];  /* 10 */
 } lenet5_params;
 
+/* What lenet5_load may find wrong; 0: nothing.  They are checked in this order. */
+enum {
+    LENET5_WRONG_MAGIC = 1,  /* no blob of parameters */
+    LENET5_WRONG_VERSION,    /* of the format */
+    LENET5_WRONG_TARGET,     /* packed for another processor */
+    LENET5_WRONG_GRAPH,      /* another network, or other options */
+    LENET5_WRONG_KIND,       /* not stored in a known way */
+    LENET5_WRONG_SIZE,       /* cut off, or too long */
+    LENET5_WRONG_CHECKSUM    /* altered on its way */
+};
+
 /* From the order of state_dict (LENET5_PARAM_COUNT floats). */
 void lenet5_pack(lenet5_params *params, const float *flat);
 
@@ -37,6 +49,10 @@ void lenet5_init(lenet5_params *params, uint64_t seed);
 
 void lenet5_forward(
     const lenet5_params *params, const float *image, float *logits, void *workspace);
+
+/* From the file that `cnnc pack` writes, of any alignment; a status, 0: loaded.
+ * params NULL: checks only. */
+int lenet5_load(lenet5_params *params, const void *blob, size_t size);
 
 #ifdef __cplusplus
 }

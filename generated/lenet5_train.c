@@ -14,10 +14,17 @@
 #endif
 #endif
 
+/* -D overrides: attributes that place what stands behind them, such as
+ * __attribute__((section(".itcm"))), and what pointers to memory apart are. */
+#ifndef LENET5_TRAIN_CODE_SECTION  /* what a call runs */
+#define LENET5_TRAIN_CODE_SECTION
+#endif
+#ifndef LENET5_TRAIN_RESTRICT
 #ifdef __cplusplus
-#define CNNC_RESTRICT __restrict
+#define LENET5_TRAIN_RESTRICT __restrict
 #else
-#define CNNC_RESTRICT restrict
+#define LENET5_TRAIN_RESTRICT restrict
+#endif
 #endif
 
 /* A thread of those that share the work of a call. */
@@ -290,26 +297,24 @@ void lenet5_train_init(lenet5_train_params *params, uint64_t seed)
 
 /* maxpool1: copy -> 1x1x28x28, lenet5.lua:8
  * plain loops */
-static void lenet5_train_forward_image_rows(
-    float *CNNC_RESTRICT image_rows, const float *CNNC_RESTRICT image)
+LENET5_TRAIN_CODE_SECTION static void lenet5_train_forward_image_rows(
+    float *LENET5_TRAIN_RESTRICT image_rows, const float *LENET5_TRAIN_RESTRICT image)
 {
     for (int row = 0; row < 29; row++)
         for (int i = 0; i < 2; i++)
             image_rows[row * 30 + i] = 0;
-    for (int h = 0; h < 28; h++) {
-        for (int w = 0; w < 28; w++) {
+    for (int h = 0; h < 28; h++)
+        for (int w = 0; w < 28; w++)
             image_rows[h * 30 + w + 2] = image[h * 28 + w];
-        }
-    }
 }
 
 /* conv1 + maxpool1: conv + maxpool -> 1x6x14x14, lenet5.lua:8
  * tile ow 4; clip kh; unroll kw; threads share oc
  * unroll kh; unroll kw; threads share c */
-static void lenet5_train_forward_maxpool1(
-    float *CNNC_RESTRICT maxpool1, const float *CNNC_RESTRICT image_rows,
-    const float *CNNC_RESTRICT conv1_weight, const float *CNNC_RESTRICT conv1_bias,
-    float *CNNC_RESTRICT relu1, const lenet5_train_team *team)
+LENET5_TRAIN_CODE_SECTION static void lenet5_train_forward_maxpool1(
+    float *LENET5_TRAIN_RESTRICT maxpool1, const float *LENET5_TRAIN_RESTRICT image_rows,
+    const float *LENET5_TRAIN_RESTRICT conv1_weight, const float *LENET5_TRAIN_RESTRICT conv1_bias,
+    float *LENET5_TRAIN_RESTRICT relu1, const lenet5_train_team *team)
 {
     for (int band = 0; band < 14; band++) {
         {
@@ -345,7 +350,7 @@ static void lenet5_train_forward_maxpool1(
         }
         lenet5_train_meet(team);
         {
-            for (int c = lenet5_train_part(team, 6, 0), c_end = lenet5_train_part(team, 6, 1); c < c_end; c++) {
+            for (int c = lenet5_train_part(team, 6, 0), c_end = lenet5_train_part(team, 6, 1); c < c_end; c++)
                 for (int ow = 0; ow < 14; ow++) {
                     float *const x = relu1 + (c * 56 + ow * 2);
                     float s0 = x[0];
@@ -354,7 +359,6 @@ static void lenet5_train_forward_maxpool1(
                     if (x[29] > s0) s0 = x[29];
                     maxpool1[c * 196 + ow + band * 14] = s0;
                 }
-            }
         }
         lenet5_train_meet(team);
     }
@@ -363,16 +367,16 @@ static void lenet5_train_forward_maxpool1(
 /* conv2 + maxpool2: conv + maxpool -> 1x16x5x5, lenet5.lua:9
  * unroll kh; unroll kw; threads share oc
  * unroll kh; unroll kw; threads share c */
-static void lenet5_train_forward_maxpool2(
-    float *CNNC_RESTRICT maxpool2, const float *CNNC_RESTRICT maxpool1,
-    const float *CNNC_RESTRICT conv2_weight, const float *CNNC_RESTRICT conv2_bias,
-    float *CNNC_RESTRICT relu2, const lenet5_train_team *team)
+LENET5_TRAIN_CODE_SECTION static void lenet5_train_forward_maxpool2(
+    float *LENET5_TRAIN_RESTRICT maxpool2, const float *LENET5_TRAIN_RESTRICT maxpool1,
+    const float *LENET5_TRAIN_RESTRICT conv2_weight, const float *LENET5_TRAIN_RESTRICT conv2_bias,
+    float *LENET5_TRAIN_RESTRICT relu2, const lenet5_train_team *team)
 {
     for (int band = 0; band < 5; band++) {
         {
             for (int oc = lenet5_train_part(team, 16, 0), oc_end = lenet5_train_part(team, 16, 1); oc < oc_end; oc++) {
                 const float *const b = conv2_bias + oc;
-                for (int oh = 0; oh < 2; oh++) {
+                for (int oh = 0; oh < 2; oh++)
                     for (int ow = 0; ow < 10; ow++) {
                         float s0 = 0.0f;
                         for (int ic = 0; ic < 6; ic++) {
@@ -387,12 +391,11 @@ static void lenet5_train_forward_maxpool2(
                         const float v0 = s0 + b[0];
                         relu2[oc * 20 + oh * 10 + ow] = v0 > 0.0f ? v0 : 0.0f;
                     }
-                }
             }
         }
         lenet5_train_meet(team);
         {
-            for (int c = lenet5_train_part(team, 16, 0), c_end = lenet5_train_part(team, 16, 1); c < c_end; c++) {
+            for (int c = lenet5_train_part(team, 16, 0), c_end = lenet5_train_part(team, 16, 1); c < c_end; c++)
                 for (int ow = 0; ow < 5; ow++) {
                     float *const x = relu2 + (c * 20 + ow * 2);
                     float s0 = x[0];
@@ -401,7 +404,6 @@ static void lenet5_train_forward_maxpool2(
                     if (x[11] > s0) s0 = x[11];
                     maxpool2[c * 25 + ow + band * 5] = s0;
                 }
-            }
         }
         lenet5_train_meet(team);
     }
@@ -409,9 +411,9 @@ static void lenet5_train_forward_maxpool2(
 
 /* linear1 + relu3: matmul + relu -> 1x120, lenet5.lua:10
  * tile o 4; unroll k by 8; threads share o */
-static void lenet5_train_forward_relu3(
-    float *CNNC_RESTRICT relu3, const float *CNNC_RESTRICT maxpool2,
-    const float *CNNC_RESTRICT linear1_weight, const float *CNNC_RESTRICT linear1_bias,
+LENET5_TRAIN_CODE_SECTION static void lenet5_train_forward_relu3(
+    float *LENET5_TRAIN_RESTRICT relu3, const float *LENET5_TRAIN_RESTRICT maxpool2,
+    const float *LENET5_TRAIN_RESTRICT linear1_weight, const float *LENET5_TRAIN_RESTRICT linear1_bias,
     const lenet5_train_team *team)
 {
     for (int o = 4 * lenet5_train_part(team, 30, 0), o_end = 4 * lenet5_train_part(team, 30, 1); o < o_end; o += 4) {
@@ -443,9 +445,9 @@ static void lenet5_train_forward_relu3(
 
 /* linear2 + relu4: matmul + relu -> 1x84, lenet5.lua:10
  * tile o 4; unroll k by 8 */
-static void lenet5_train_forward_relu4(
-    float *CNNC_RESTRICT relu4, const float *CNNC_RESTRICT relu3, const float *CNNC_RESTRICT linear2_weight,
-    const float *CNNC_RESTRICT linear2_bias)
+LENET5_TRAIN_CODE_SECTION static void lenet5_train_forward_relu4(
+    float *LENET5_TRAIN_RESTRICT relu4, const float *LENET5_TRAIN_RESTRICT relu3,
+    const float *LENET5_TRAIN_RESTRICT linear2_weight, const float *LENET5_TRAIN_RESTRICT linear2_bias)
 {
     for (int o = 0; o < 84; o += 4) {
         const float *const b = linear2_bias + o;
@@ -476,9 +478,9 @@ static void lenet5_train_forward_relu4(
 
 /* logits: matmul + add -> 1x10, lenet5.lua:11
  * tile o 2; unroll k by 7 */
-static void lenet5_train_forward_logits(
-    float *CNNC_RESTRICT logits, const float *CNNC_RESTRICT relu4, const float *CNNC_RESTRICT logits_weight,
-    const float *CNNC_RESTRICT logits_bias)
+LENET5_TRAIN_CODE_SECTION static void lenet5_train_forward_logits(
+    float *LENET5_TRAIN_RESTRICT logits, const float *LENET5_TRAIN_RESTRICT relu4,
+    const float *LENET5_TRAIN_RESTRICT logits_weight, const float *LENET5_TRAIN_RESTRICT logits_bias)
 {
     for (int o = 0; o < 10; o += 2) {
         const float *const b = logits_bias + o;
@@ -496,7 +498,7 @@ static void lenet5_train_forward_logits(
     }
 }
 
-static void lenet5_train_forward_share(
+LENET5_TRAIN_CODE_SECTION static void lenet5_train_forward_share(
     const lenet5_train_params *params, const float *image, float *logits, void *workspace,
     const lenet5_train_team *team)
 {
@@ -523,7 +525,7 @@ static void lenet5_train_forward_share(
         lenet5_train_forward_logits(logits, relu4, params->logits_weight, params->logits_bias);
 }
 
-void lenet5_train_forward(
+LENET5_TRAIN_CODE_SECTION void lenet5_train_forward(
     const lenet5_train_params *params, const float *image, float *logits, void *workspace)
 {
 #ifdef _OPENMP
@@ -541,8 +543,8 @@ void lenet5_train_forward(
 
 /* cross_entropy1: reduce_max -> 1, lenet5.lua:13
  * unroll c */
-static void lenet5_train_loss_cross_entropy1_reduce_max(
-    float *CNNC_RESTRICT cross_entropy1_reduce_max, const float *CNNC_RESTRICT logits)
+LENET5_TRAIN_CODE_SECTION static void lenet5_train_loss_cross_entropy1_reduce_max(
+    float *LENET5_TRAIN_RESTRICT cross_entropy1_reduce_max, const float *LENET5_TRAIN_RESTRICT logits)
 {
     float s0 = logits[0];
     if (logits[1] > s0) s0 = logits[1];
@@ -559,8 +561,9 @@ static void lenet5_train_loss_cross_entropy1_reduce_max(
 
 /* cross_entropy1: sub -> 1x10, lenet5.lua:13; in place of logits
  * plain loops */
-static void lenet5_train_loss_cross_entropy1_sub(
-    float *CNNC_RESTRICT cross_entropy1_sub, const float *CNNC_RESTRICT cross_entropy1_reduce_max)
+LENET5_TRAIN_CODE_SECTION static void lenet5_train_loss_cross_entropy1_sub(
+    float *LENET5_TRAIN_RESTRICT cross_entropy1_sub,
+    const float *LENET5_TRAIN_RESTRICT cross_entropy1_reduce_max)
 {
     for (int c = 0; c < 10; c++) {
         float *const y = cross_entropy1_sub + c;
@@ -570,8 +573,8 @@ static void lenet5_train_loss_cross_entropy1_sub(
 
 /* cross_entropy1: reduce_sum + log -> 1, lenet5.lua:13
  * unroll c */
-static void lenet5_train_loss_cross_entropy1_log(
-    float *CNNC_RESTRICT cross_entropy1_log, const float *CNNC_RESTRICT cross_entropy1_sub)
+LENET5_TRAIN_CODE_SECTION static void lenet5_train_loss_cross_entropy1_log(
+    float *LENET5_TRAIN_RESTRICT cross_entropy1_log, const float *LENET5_TRAIN_RESTRICT cross_entropy1_sub)
 {
     float s0 = expf(cross_entropy1_sub[0]) + expf(cross_entropy1_sub[1]) + expf(cross_entropy1_sub[2])
         + expf(cross_entropy1_sub[3]) + expf(cross_entropy1_sub[4]) + expf(cross_entropy1_sub[5])
@@ -582,9 +585,10 @@ static void lenet5_train_loss_cross_entropy1_log(
 
 /* cross_entropy1: reduce_sum + mul -> scalar, lenet5.lua:13
  * unroll c */
-static void lenet5_train_loss_loss(
-    float *CNNC_RESTRICT loss, const int32_t *CNNC_RESTRICT label,
-    const float *CNNC_RESTRICT cross_entropy1_sub, const float *CNNC_RESTRICT cross_entropy1_log)
+LENET5_TRAIN_CODE_SECTION static void lenet5_train_loss_loss(
+    float *LENET5_TRAIN_RESTRICT loss, const int32_t *LENET5_TRAIN_RESTRICT label,
+    const float *LENET5_TRAIN_RESTRICT cross_entropy1_sub,
+    const float *LENET5_TRAIN_RESTRICT cross_entropy1_log)
 {
     float s0 = (label[0] == 0 ? 1.0f : 0.0f) * (cross_entropy1_sub[0] - cross_entropy1_log[0])
         + (label[0] == 1 ? 1.0f : 0.0f) * (cross_entropy1_sub[1] - cross_entropy1_log[0])
@@ -599,7 +603,7 @@ static void lenet5_train_loss_loss(
     loss[0] = s0 * -1.0f;
 }
 
-static float lenet5_train_loss_share(
+LENET5_TRAIN_CODE_SECTION static float lenet5_train_loss_share(
     const lenet5_train_params *params, const float *image, const int32_t *label, void *workspace,
     const lenet5_train_team *team)
 {
@@ -640,7 +644,7 @@ static float lenet5_train_loss_share(
     return team->thread == 0 ? loss[0] : 0.0f;
 }
 
-float lenet5_train_loss(
+LENET5_TRAIN_CODE_SECTION float lenet5_train_loss(
     const lenet5_train_params *params, const float *image, const int32_t *label, void *workspace)
 {
     float loss = 0.0f;
@@ -660,9 +664,9 @@ float lenet5_train_loss(
 
 /* conv1 + relu1: conv + relu -> 1x6x28x28, lenet5.lua:8
  * tile ow 4; clip kh; unroll kw; threads share oc */
-static void lenet5_train_backward_relu1(
-    float *CNNC_RESTRICT relu1, const float *CNNC_RESTRICT image_rows,
-    const float *CNNC_RESTRICT conv1_weight, const float *CNNC_RESTRICT conv1_bias,
+LENET5_TRAIN_CODE_SECTION static void lenet5_train_backward_relu1(
+    float *LENET5_TRAIN_RESTRICT relu1, const float *LENET5_TRAIN_RESTRICT image_rows,
+    const float *LENET5_TRAIN_RESTRICT conv1_weight, const float *LENET5_TRAIN_RESTRICT conv1_bias,
     const lenet5_train_team *team)
 {
     for (int oc = lenet5_train_part(team, 6, 0), oc_end = lenet5_train_part(team, 6, 1); oc < oc_end; oc++) {
@@ -698,10 +702,10 @@ static void lenet5_train_backward_relu1(
 
 /* maxpool1: maxpool -> 1x6x14x14, lenet5.lua:8
  * unroll kh; unroll kw */
-static void lenet5_train_backward_maxpool1(
-    float *CNNC_RESTRICT maxpool1, const float *CNNC_RESTRICT relu1)
+LENET5_TRAIN_CODE_SECTION static void lenet5_train_backward_maxpool1(
+    float *LENET5_TRAIN_RESTRICT maxpool1, const float *LENET5_TRAIN_RESTRICT relu1)
 {
-    for (int i = 0; i < 84; i++) {
+    for (int i = 0; i < 84; i++)
         for (int ow = 0; ow < 14; ow++) {
             const float *const x = relu1 + (i * 56 + ow * 2);
             float s0 = x[0];
@@ -710,18 +714,18 @@ static void lenet5_train_backward_maxpool1(
             if (x[29] > s0) s0 = x[29];
             maxpool1[i * 14 + ow] = s0;
         }
-    }
 }
 
 /* conv2 + relu2: conv + relu -> 1x16x10x10, lenet5.lua:9
  * unroll kh; unroll kw; threads share oc */
-static void lenet5_train_backward_relu2(
-    float *CNNC_RESTRICT relu2, const float *CNNC_RESTRICT maxpool1, const float *CNNC_RESTRICT conv2_weight,
-    const float *CNNC_RESTRICT conv2_bias, const lenet5_train_team *team)
+LENET5_TRAIN_CODE_SECTION static void lenet5_train_backward_relu2(
+    float *LENET5_TRAIN_RESTRICT relu2, const float *LENET5_TRAIN_RESTRICT maxpool1,
+    const float *LENET5_TRAIN_RESTRICT conv2_weight, const float *LENET5_TRAIN_RESTRICT conv2_bias,
+    const lenet5_train_team *team)
 {
     for (int oc = lenet5_train_part(team, 16, 0), oc_end = lenet5_train_part(team, 16, 1); oc < oc_end; oc++) {
         const float *const b = conv2_bias + oc;
-        for (int oh = 0; oh < 10; oh++) {
+        for (int oh = 0; oh < 10; oh++)
             for (int ow = 0; ow < 10; ow++) {
                 float s0 = 0.0f;
                 for (int ic = 0; ic < 6; ic++) {
@@ -736,16 +740,15 @@ static void lenet5_train_backward_relu2(
                 const float v0 = s0 + b[0];
                 relu2[oc * 100 + oh * 10 + ow] = v0 > 0.0f ? v0 : 0.0f;
             }
-        }
     }
 }
 
 /* maxpool2: maxpool -> 1x16x5x5, lenet5.lua:9
  * unroll kh; unroll kw */
-static void lenet5_train_backward_maxpool2(
-    float *CNNC_RESTRICT maxpool2, const float *CNNC_RESTRICT relu2)
+LENET5_TRAIN_CODE_SECTION static void lenet5_train_backward_maxpool2(
+    float *LENET5_TRAIN_RESTRICT maxpool2, const float *LENET5_TRAIN_RESTRICT relu2)
 {
-    for (int i = 0; i < 80; i++) {
+    for (int i = 0; i < 80; i++)
         for (int ow = 0; ow < 5; ow++) {
             const float *const x = relu2 + (i * 20 + ow * 2);
             float s0 = x[0];
@@ -754,23 +757,22 @@ static void lenet5_train_backward_maxpool2(
             if (x[11] > s0) s0 = x[11];
             maxpool2[i * 5 + ow] = s0;
         }
-    }
 }
 
 /* cross_entropy1: exp -> 1x10, lenet5.lua:13
  * plain loops */
-static void lenet5_train_backward_cross_entropy1_exp(
-    float *CNNC_RESTRICT cross_entropy1_exp, const float *CNNC_RESTRICT cross_entropy1_sub)
+LENET5_TRAIN_CODE_SECTION static void lenet5_train_backward_cross_entropy1_exp(
+    float *LENET5_TRAIN_RESTRICT cross_entropy1_exp, const float *LENET5_TRAIN_RESTRICT cross_entropy1_sub)
 {
-    for (int c = 0; c < 10; c++) {
+    for (int c = 0; c < 10; c++)
         cross_entropy1_exp[c] = expf(cross_entropy1_sub[c]);
-    }
 }
 
 /* cross_entropy1: reduce_sum -> 1, lenet5.lua:13
  * unroll c */
-static void lenet5_train_backward_cross_entropy1_reduce_sum(
-    float *CNNC_RESTRICT cross_entropy1_reduce_sum, const float *CNNC_RESTRICT cross_entropy1_exp)
+LENET5_TRAIN_CODE_SECTION static void lenet5_train_backward_cross_entropy1_reduce_sum(
+    float *LENET5_TRAIN_RESTRICT cross_entropy1_reduce_sum,
+    const float *LENET5_TRAIN_RESTRICT cross_entropy1_exp)
 {
     float s0 = cross_entropy1_exp[0] + cross_entropy1_exp[1] + cross_entropy1_exp[2] + cross_entropy1_exp[3]
         + cross_entropy1_exp[4] + cross_entropy1_exp[5] + cross_entropy1_exp[6] + cross_entropy1_exp[7]
@@ -780,17 +782,19 @@ static void lenet5_train_backward_cross_entropy1_reduce_sum(
 
 /* cross_entropy1: log -> 1, lenet5.lua:13
  * plain loops */
-static void lenet5_train_backward_cross_entropy1_log(
-    float *CNNC_RESTRICT cross_entropy1_log, const float *CNNC_RESTRICT cross_entropy1_reduce_sum)
+LENET5_TRAIN_CODE_SECTION static void lenet5_train_backward_cross_entropy1_log(
+    float *LENET5_TRAIN_RESTRICT cross_entropy1_log,
+    const float *LENET5_TRAIN_RESTRICT cross_entropy1_reduce_sum)
 {
     cross_entropy1_log[0] = logf(cross_entropy1_reduce_sum[0]);
 }
 
 /* cross_entropy1: mul -> 1x10, lenet5.lua:13; in place of cross_entropy1_exp
  * plain loops */
-static void lenet5_train_backward_cross_entropy1_mul(
-    float *CNNC_RESTRICT cross_entropy1_mul, const float *CNNC_RESTRICT cross_entropy1_reduce_sum,
-    const int32_t *CNNC_RESTRICT label)
+LENET5_TRAIN_CODE_SECTION static void lenet5_train_backward_cross_entropy1_mul(
+    float *LENET5_TRAIN_RESTRICT cross_entropy1_mul,
+    const float *LENET5_TRAIN_RESTRICT cross_entropy1_reduce_sum,
+    const int32_t *LENET5_TRAIN_RESTRICT label)
 {
     for (int c = 0; c < 10; c++) {
         float *const y = cross_entropy1_mul + c;
@@ -800,8 +804,8 @@ static void lenet5_train_backward_cross_entropy1_mul(
 
 /* logits: reduce_sum -> 10, lenet5.lua:11
  * tile c 5 */
-static void lenet5_train_backward_logits_bias_grad(
-    float *CNNC_RESTRICT logits_bias_grad, const float *CNNC_RESTRICT cross_entropy1_mul)
+LENET5_TRAIN_CODE_SECTION static void lenet5_train_backward_logits_bias_grad(
+    float *LENET5_TRAIN_RESTRICT logits_bias_grad, const float *LENET5_TRAIN_RESTRICT cross_entropy1_mul)
 {
     for (int c = 0; c < 10; c += 5) {
         const float *const x = cross_entropy1_mul + c;
@@ -821,9 +825,9 @@ static void lenet5_train_backward_logits_bias_grad(
 
 /* logits: matmul -> 10x84, lenet5.lua:11
  * tile o 7 */
-static void lenet5_train_backward_logits_weight_grad(
-    float *CNNC_RESTRICT logits_weight_grad, const float *CNNC_RESTRICT cross_entropy1_mul,
-    const float *CNNC_RESTRICT relu4)
+LENET5_TRAIN_CODE_SECTION static void lenet5_train_backward_logits_weight_grad(
+    float *LENET5_TRAIN_RESTRICT logits_weight_grad, const float *LENET5_TRAIN_RESTRICT cross_entropy1_mul,
+    const float *LENET5_TRAIN_RESTRICT relu4)
 {
     for (int m = 0; m < 10; m++) {
         const float *const x = cross_entropy1_mul + m;
@@ -850,9 +854,9 @@ static void lenet5_train_backward_logits_weight_grad(
 
 /* logits + relu4: matmul + gate -> 1x84, lenet5.lua:11; in place of relu4
  * tile o 3; unroll k */
-static void lenet5_train_backward_relu4_gate(
-    float *CNNC_RESTRICT relu4_gate, const float *CNNC_RESTRICT cross_entropy1_mul,
-    const float *CNNC_RESTRICT logits_weight)
+LENET5_TRAIN_CODE_SECTION static void lenet5_train_backward_relu4_gate(
+    float *LENET5_TRAIN_RESTRICT relu4_gate, const float *LENET5_TRAIN_RESTRICT cross_entropy1_mul,
+    const float *LENET5_TRAIN_RESTRICT logits_weight)
 {
     for (int o = 0; o < 84; o += 3) {
         const float *const w = logits_weight + o;
@@ -877,8 +881,8 @@ static void lenet5_train_backward_relu4_gate(
 
 /* linear2: reduce_sum -> 84, lenet5.lua:10
  * tile c 7 */
-static void lenet5_train_backward_linear2_bias_grad(
-    float *CNNC_RESTRICT linear2_bias_grad, const float *CNNC_RESTRICT relu4_gate)
+LENET5_TRAIN_CODE_SECTION static void lenet5_train_backward_linear2_bias_grad(
+    float *LENET5_TRAIN_RESTRICT linear2_bias_grad, const float *LENET5_TRAIN_RESTRICT relu4_gate)
 {
     for (int c = 0; c < 84; c += 7) {
         const float *const x = relu4_gate + c;
@@ -902,9 +906,9 @@ static void lenet5_train_backward_linear2_bias_grad(
 
 /* linear2: matmul -> 84x120, lenet5.lua:10
  * tile o 8 */
-static void lenet5_train_backward_linear2_weight_grad(
-    float *CNNC_RESTRICT linear2_weight_grad, const float *CNNC_RESTRICT relu4_gate,
-    const float *CNNC_RESTRICT relu3)
+LENET5_TRAIN_CODE_SECTION static void lenet5_train_backward_linear2_weight_grad(
+    float *LENET5_TRAIN_RESTRICT linear2_weight_grad, const float *LENET5_TRAIN_RESTRICT relu4_gate,
+    const float *LENET5_TRAIN_RESTRICT relu3)
 {
     for (int m = 0; m < 84; m++) {
         const float *const x = relu4_gate + m;
@@ -933,9 +937,9 @@ static void lenet5_train_backward_linear2_weight_grad(
 
 /* linear2 + relu3: matmul + gate -> 1x120, lenet5.lua:10; in place of relu3
  * tile o 4; unroll k by 7 */
-static void lenet5_train_backward_relu3_gate(
-    float *CNNC_RESTRICT relu3_gate, const float *CNNC_RESTRICT relu4_gate,
-    const float *CNNC_RESTRICT linear2_weight)
+LENET5_TRAIN_CODE_SECTION static void lenet5_train_backward_relu3_gate(
+    float *LENET5_TRAIN_RESTRICT relu3_gate, const float *LENET5_TRAIN_RESTRICT relu4_gate,
+    const float *LENET5_TRAIN_RESTRICT linear2_weight)
 {
     for (int o = 0; o < 120; o += 4) {
         float *const y = relu3_gate + o;
@@ -961,8 +965,8 @@ static void lenet5_train_backward_relu3_gate(
 
 /* linear1: reduce_sum -> 120, lenet5.lua:10
  * tile c 8 */
-static void lenet5_train_backward_linear1_bias_grad(
-    float *CNNC_RESTRICT linear1_bias_grad, const float *CNNC_RESTRICT relu3_gate)
+LENET5_TRAIN_CODE_SECTION static void lenet5_train_backward_linear1_bias_grad(
+    float *LENET5_TRAIN_RESTRICT linear1_bias_grad, const float *LENET5_TRAIN_RESTRICT relu3_gate)
 {
     for (int c = 0; c < 120; c += 8) {
         const float *const x = relu3_gate + c;
@@ -988,9 +992,9 @@ static void lenet5_train_backward_linear1_bias_grad(
 
 /* linear1: matmul -> 1x400, lenet5.lua:10
  * tile o 4; unroll k by 8; threads share o */
-static void lenet5_train_backward_linear1_matmul(
-    float *CNNC_RESTRICT linear1_matmul, const float *CNNC_RESTRICT relu3_gate,
-    const float *CNNC_RESTRICT linear1_weight, const lenet5_train_team *team)
+LENET5_TRAIN_CODE_SECTION static void lenet5_train_backward_linear1_matmul(
+    float *LENET5_TRAIN_RESTRICT linear1_matmul, const float *LENET5_TRAIN_RESTRICT relu3_gate,
+    const float *LENET5_TRAIN_RESTRICT linear1_weight, const lenet5_train_team *team)
 {
     for (int o = 4 * lenet5_train_part(team, 100, 0), o_end = 4 * lenet5_train_part(team, 100, 1); o < o_end; o += 4) {
         float *const y = linear1_matmul + o;
@@ -1016,9 +1020,9 @@ static void lenet5_train_backward_linear1_matmul(
 
 /* linear1: matmul -> 120x400, lenet5.lua:10
  * tile o 8; threads share m */
-static void lenet5_train_backward_linear1_weight_grad(
-    float *CNNC_RESTRICT linear1_weight_grad, const float *CNNC_RESTRICT relu3_gate,
-    const float *CNNC_RESTRICT maxpool2, const lenet5_train_team *team)
+LENET5_TRAIN_CODE_SECTION static void lenet5_train_backward_linear1_weight_grad(
+    float *LENET5_TRAIN_RESTRICT linear1_weight_grad, const float *LENET5_TRAIN_RESTRICT relu3_gate,
+    const float *LENET5_TRAIN_RESTRICT maxpool2, const lenet5_train_team *team)
 {
     for (int m = lenet5_train_part(team, 120, 0), m_end = lenet5_train_part(team, 120, 1); m < m_end; m++) {
         const float *const x = relu3_gate + m;
@@ -1047,10 +1051,10 @@ static void lenet5_train_backward_linear1_weight_grad(
 
 /* maxpool2: maxpool_index -> 1x16x5x5, lenet5.lua:9
  * unroll kh; unroll kw */
-static void lenet5_train_backward_maxpool2_index(
-    int32_t *CNNC_RESTRICT maxpool2_index, const float *CNNC_RESTRICT relu2)
+LENET5_TRAIN_CODE_SECTION static void lenet5_train_backward_maxpool2_index(
+    int32_t *LENET5_TRAIN_RESTRICT maxpool2_index, const float *LENET5_TRAIN_RESTRICT relu2)
 {
-    for (int i = 0; i < 80; i++) {
+    for (int i = 0; i < 80; i++)
         for (int ow = 0; ow < 5; ow++) {
             const float *const x = relu2 + (i * 20 + ow * 2);
             float s0 = x[0];
@@ -1060,20 +1064,19 @@ static void lenet5_train_backward_maxpool2_index(
             if (x[11] > s0) { s0 = x[11]; k0 = 3; }
             maxpool2_index[i * 5 + ow] = k0;
         }
-    }
 }
 
 /* maxpool2 + relu2: maxpool_grad + gate -> 1x16x10x10, lenet5.lua:9
  * tile iw 5 */
-static void lenet5_train_backward_relu2_gate(
-    float *CNNC_RESTRICT relu2_gate, const int32_t *CNNC_RESTRICT maxpool2_index,
-    const float *CNNC_RESTRICT linear1_matmul, const float *CNNC_RESTRICT relu2)
+LENET5_TRAIN_CODE_SECTION static void lenet5_train_backward_relu2_gate(
+    float *LENET5_TRAIN_RESTRICT relu2_gate, const int32_t *LENET5_TRAIN_RESTRICT maxpool2_index,
+    const float *LENET5_TRAIN_RESTRICT linear1_matmul, const float *LENET5_TRAIN_RESTRICT relu2)
 {
     for (int row = 0; row < 161; row++)
         for (int i = 0; i < 4; i++)
             relu2_gate[row * 14 + i] = 0;
-    for (int c = 0; c < 16; c++) {
-        for (int rh = 0; rh < 2; rh++) {
+    for (int c = 0; c < 16; c++)
+        for (int rh = 0; rh < 2; rh++)
             for (int ih = 0; ih < 5; ih++) {
                 const int32_t *const x = maxpool2_index + (c * 25 + ih * 5);
                 const float *const x2 = linear1_matmul + (c * 25 + ih * 5);
@@ -1097,14 +1100,12 @@ static void lenet5_train_backward_relu2_gate(
                     y[8] = 0.0f < x3[8] ? s4 : 0.0f;
                 }
             }
-        }
-    }
 }
 
 /* conv2: reduce_sum -> 16, lenet5.lua:9
  * tile c 2; unroll w */
-static void lenet5_train_backward_conv2_bias_grad(
-    float *CNNC_RESTRICT conv2_bias_grad, const float *CNNC_RESTRICT relu2_gate)
+LENET5_TRAIN_CODE_SECTION static void lenet5_train_backward_conv2_bias_grad(
+    float *LENET5_TRAIN_RESTRICT conv2_bias_grad, const float *LENET5_TRAIN_RESTRICT relu2_gate)
 {
     for (int c = 0; c < 16; c += 2) {
         float *const y = conv2_bias_grad + c;
@@ -1121,11 +1122,11 @@ static void lenet5_train_backward_conv2_bias_grad(
 
 /* conv2: conv_input_grad -> 1x6x14x14, lenet5.lua:9
  * tile iw 5; clip th; unroll tw; threads share ic */
-static void lenet5_train_backward_conv2_input_grad(
-    float *CNNC_RESTRICT conv2_input_grad, const float *CNNC_RESTRICT relu2_gate,
-    const float *CNNC_RESTRICT conv2_weight, const lenet5_train_team *team)
+LENET5_TRAIN_CODE_SECTION static void lenet5_train_backward_conv2_input_grad(
+    float *LENET5_TRAIN_RESTRICT conv2_input_grad, const float *LENET5_TRAIN_RESTRICT relu2_gate,
+    const float *LENET5_TRAIN_RESTRICT conv2_weight, const lenet5_train_team *team)
 {
-    for (int ic = lenet5_train_part(team, 6, 0), ic_end = lenet5_train_part(team, 6, 1); ic < ic_end; ic++) {
+    for (int ic = lenet5_train_part(team, 6, 0), ic_end = lenet5_train_part(team, 6, 1); ic < ic_end; ic++)
         for (int ih = 0; ih < 14; ih++) {
             int th_from = ih - 9;
             th_from = th_from > 0 ? th_from : 0;
@@ -1135,7 +1136,7 @@ static void lenet5_train_backward_conv2_input_grad(
             for (int iw = 0; iw < 10; iw += 5) {
                 float *const y2 = conv2_input_grad + (ic * 196 + ih * 14 + iw);
                 float s0 = 0.0f, s1 = 0.0f, s2 = 0.0f, s3 = 0.0f, s4 = 0.0f;
-                for (int oc = 0; oc < 16; oc++) {
+                for (int oc = 0; oc < 16; oc++)
                     for (int th = th_from; th < th_to; th++) {
                         const float *const x = relu2_gate + (ih * 14 + iw + oc * 140 - th * 14);
                         const float *const w = conv2_weight + (ic * 25 + oc * 150 + th * 5);
@@ -1145,7 +1146,6 @@ static void lenet5_train_backward_conv2_input_grad(
                         s3 += x[7] * w[0] + x[6] * w[1] + x[5] * w[2] + x[4] * w[3] + x[3] * w[4];
                         s4 += x[8] * w[0] + x[7] * w[1] + x[6] * w[2] + x[5] * w[3] + x[4] * w[4];
                     }
-                }
                 y2[0] = s0;
                 y2[1] = s1;
                 y2[2] = s2;
@@ -1154,7 +1154,7 @@ static void lenet5_train_backward_conv2_input_grad(
             }
             {
                 float s0 = 0.0f, s1 = 0.0f, s2 = 0.0f, s3 = 0.0f;
-                for (int oc = 0; oc < 16; oc++) {
+                for (int oc = 0; oc < 16; oc++)
                     for (int th = th_from; th < th_to; th++) {
                         const float *const x = relu2_gate + (ih * 14 + oc * 140 - th * 14 + 10);
                         const float *const w = conv2_weight + (ic * 25 + oc * 150 + th * 5);
@@ -1163,24 +1163,22 @@ static void lenet5_train_backward_conv2_input_grad(
                         s2 += x[6] * w[0] + x[5] * w[1] + x[4] * w[2] + x[3] * w[3] + x[2] * w[4];
                         s3 += x[7] * w[0] + x[6] * w[1] + x[5] * w[2] + x[4] * w[3] + x[3] * w[4];
                     }
-                }
                 y[0] = s0;
                 y[1] = s1;
                 y[2] = s2;
                 y[3] = s3;
             }
         }
-    }
 }
 
 /* conv2: conv_weight_grad -> 16x6x5x5, lenet5.lua:9
  * tile kw 3; unroll ow; threads share oc */
-static void lenet5_train_backward_conv2_weight_grad(
-    float *CNNC_RESTRICT conv2_weight_grad, const float *CNNC_RESTRICT relu2_gate,
-    const float *CNNC_RESTRICT maxpool1, const lenet5_train_team *team)
+LENET5_TRAIN_CODE_SECTION static void lenet5_train_backward_conv2_weight_grad(
+    float *LENET5_TRAIN_RESTRICT conv2_weight_grad, const float *LENET5_TRAIN_RESTRICT relu2_gate,
+    const float *LENET5_TRAIN_RESTRICT maxpool1, const lenet5_train_team *team)
 {
-    for (int oc = lenet5_train_part(team, 16, 0), oc_end = lenet5_train_part(team, 16, 1); oc < oc_end; oc++) {
-        for (int ic = 0; ic < 6; ic++) {
+    for (int oc = lenet5_train_part(team, 16, 0), oc_end = lenet5_train_part(team, 16, 1); oc < oc_end; oc++)
+        for (int ic = 0; ic < 6; ic++)
             for (int kh = 0; kh < 5; kh++) {
                 float *const y = conv2_weight_grad + (oc * 150 + ic * 25 + kh * 5);
                 {
@@ -1213,16 +1211,14 @@ static void lenet5_train_backward_conv2_weight_grad(
                     y[4] += s1;
                 }
             }
-        }
-    }
 }
 
 /* maxpool1: maxpool_index -> 1x6x14x14, lenet5.lua:8
  * unroll kh; unroll kw */
-static void lenet5_train_backward_maxpool1_index(
-    int32_t *CNNC_RESTRICT maxpool1_index, const float *CNNC_RESTRICT relu1)
+LENET5_TRAIN_CODE_SECTION static void lenet5_train_backward_maxpool1_index(
+    int32_t *LENET5_TRAIN_RESTRICT maxpool1_index, const float *LENET5_TRAIN_RESTRICT relu1)
 {
-    for (int i = 0; i < 84; i++) {
+    for (int i = 0; i < 84; i++)
         for (int ow = 0; ow < 14; ow++) {
             const float *const x = relu1 + (i * 56 + ow * 2);
             float s0 = x[0];
@@ -1232,19 +1228,18 @@ static void lenet5_train_backward_maxpool1_index(
             if (x[29] > s0) { s0 = x[29]; k0 = 3; }
             maxpool1_index[i * 14 + ow] = k0;
         }
-    }
 }
 
 /* maxpool1 + relu1: maxpool_grad + gate -> 1x6x28x28, lenet5.lua:8; in place of relu1
  * tile iw 7 */
-static void lenet5_train_backward_relu1_gate(
-    float *CNNC_RESTRICT relu1_gate, const int32_t *CNNC_RESTRICT maxpool1_index,
-    const float *CNNC_RESTRICT conv2_input_grad)
+LENET5_TRAIN_CODE_SECTION static void lenet5_train_backward_relu1_gate(
+    float *LENET5_TRAIN_RESTRICT relu1_gate, const int32_t *LENET5_TRAIN_RESTRICT maxpool1_index,
+    const float *LENET5_TRAIN_RESTRICT conv2_input_grad)
 {
-    for (int c = 0; c < 6; c++) {
-        for (int rh = 0; rh < 2; rh++) {
-            for (int ih = 0; ih < 14; ih++) {
-                for (int rw = 0; rw < 2; rw++) {
+    for (int c = 0; c < 6; c++)
+        for (int rh = 0; rh < 2; rh++)
+            for (int ih = 0; ih < 14; ih++)
+                for (int rw = 0; rw < 2; rw++)
                     for (int iw = 0; iw < 14; iw += 7) {
                         const int32_t *const x = maxpool1_index + (c * 196 + ih * 14 + iw);
                         const float *const x2 = conv2_input_grad + (c * 196 + ih * 14 + iw);
@@ -1271,16 +1266,12 @@ static void lenet5_train_backward_relu1_gate(
                         y[10] = 0.0f < y[10] ? s5 : 0.0f;
                         y[12] = 0.0f < y[12] ? s6 : 0.0f;
                     }
-                }
-            }
-        }
-    }
 }
 
 /* conv1: reduce_sum -> 6, lenet5.lua:8
  * tile c 3; unroll i by 8 */
-static void lenet5_train_backward_conv1_bias_grad(
-    float *CNNC_RESTRICT conv1_bias_grad, const float *CNNC_RESTRICT relu1_gate)
+LENET5_TRAIN_CODE_SECTION static void lenet5_train_backward_conv1_bias_grad(
+    float *LENET5_TRAIN_RESTRICT conv1_bias_grad, const float *LENET5_TRAIN_RESTRICT relu1_gate)
 {
     for (int c = 0; c < 6; c += 3) {
         float *const y = conv1_bias_grad + c;
@@ -1299,11 +1290,11 @@ static void lenet5_train_backward_conv1_bias_grad(
 
 /* conv1: conv_weight_grad -> 6x1x5x5, lenet5.lua:8
  * tile kw 3; clip oh; unroll ow by 7; threads share oc */
-static void lenet5_train_backward_conv1_weight_grad(
-    float *CNNC_RESTRICT conv1_weight_grad, const float *CNNC_RESTRICT relu1_gate,
-    const float *CNNC_RESTRICT image_rows, const lenet5_train_team *team)
+LENET5_TRAIN_CODE_SECTION static void lenet5_train_backward_conv1_weight_grad(
+    float *LENET5_TRAIN_RESTRICT conv1_weight_grad, const float *LENET5_TRAIN_RESTRICT relu1_gate,
+    const float *LENET5_TRAIN_RESTRICT image_rows, const lenet5_train_team *team)
 {
-    for (int oc = lenet5_train_part(team, 6, 0), oc_end = lenet5_train_part(team, 6, 1); oc < oc_end; oc++) {
+    for (int oc = lenet5_train_part(team, 6, 0), oc_end = lenet5_train_part(team, 6, 1); oc < oc_end; oc++)
         for (int kh = 0; kh < 5; kh++) {
             int oh_from = 2 - kh;
             oh_from = oh_from > 0 ? oh_from : 0;
@@ -1312,7 +1303,7 @@ static void lenet5_train_backward_conv1_weight_grad(
             float *const y = conv1_weight_grad + (oc * 25 + kh * 5);
             {
                 float s0 = 0.0f, s1 = 0.0f, s2 = 0.0f;
-                for (int oh = oh_from; oh < oh_to; oh++) {
+                for (int oh = oh_from; oh < oh_to; oh++)
                     for (int ow = 0; ow < 28; ow += 7) {
                         const float *const x = relu1_gate + (oc * 784 + oh * 28 + ow);
                         const float *const x2 = image_rows + (kh * 30 + oh * 30 + ow - 60);
@@ -1323,14 +1314,13 @@ static void lenet5_train_backward_conv1_weight_grad(
                         s2 += x[0] * x2[2] + x[1] * x2[3] + x[2] * x2[4] + x[3] * x2[5] + x[4] * x2[6]
                             + x[5] * x2[7] + x[6] * x2[8];
                     }
-                }
                 y[0] += s0;
                 y[1] += s1;
                 y[2] += s2;
             }
             {
                 float s0 = 0.0f, s1 = 0.0f;
-                for (int oh = oh_from; oh < oh_to; oh++) {
+                for (int oh = oh_from; oh < oh_to; oh++)
                     for (int ow = 0; ow < 28; ow += 7) {
                         const float *const x = relu1_gate + (oc * 784 + oh * 28 + ow);
                         const float *const x2 = image_rows + (kh * 30 + oh * 30 + ow - 57);
@@ -1339,15 +1329,13 @@ static void lenet5_train_backward_conv1_weight_grad(
                         s1 += x[0] * x2[1] + x[1] * x2[2] + x[2] * x2[3] + x[3] * x2[4] + x[4] * x2[5]
                             + x[5] * x2[6] + x[6] * x2[7];
                     }
-                }
                 y[3] += s0;
                 y[4] += s1;
             }
         }
-    }
 }
 
-static float lenet5_train_accumulate_share(
+LENET5_TRAIN_CODE_SECTION static float lenet5_train_accumulate_share(
     lenet5_train_params *params, const float *image, const int32_t *label, lenet5_train_params *grad,
     void *workspace,
     const lenet5_train_team *team)
@@ -1450,7 +1438,7 @@ static float lenet5_train_accumulate_share(
     return team->thread == 0 ? loss[0] : 0.0f;
 }
 
-float lenet5_train_accumulate(
+LENET5_TRAIN_CODE_SECTION float lenet5_train_accumulate(
     lenet5_train_params *params, const float *image, const int32_t *label, lenet5_train_params *grad,
     void *workspace)
 {
@@ -1469,7 +1457,7 @@ float lenet5_train_accumulate(
     return loss;
 }
 
-float lenet5_train_backward(
+LENET5_TRAIN_CODE_SECTION float lenet5_train_backward(
     lenet5_train_params *params, const float *image, const int32_t *label, lenet5_train_params *grad,
     void *workspace)
 {

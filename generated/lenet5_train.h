@@ -2,6 +2,7 @@
 #ifndef LENET5_TRAIN_H
 #define LENET5_TRAIN_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #define LENET5_TRAIN_BATCH 1
@@ -9,7 +10,7 @@
 #define LENET5_TRAIN_LABEL_SIZE 1  /* labels per sample */
 #define LENET5_TRAIN_LOGITS_SIZE 10  /* floats per sample: 10 */
 #define LENET5_TRAIN_PARAM_COUNT 61706  /* floats in the flat form, in the order of state_dict */
-#define LENET5_TRAIN_WORKSPACE_BYTES 23552  /* scratch of one call of lenet5_train_forward */
+#define LENET5_TRAIN_WORKSPACE_BYTES 9472  /* scratch of one call of lenet5_train_forward */
 #define LENET5_TRAIN_STACK_BYTES 1344  /* stack of that call, at most */
 #define LENET5_TRAIN_TRAIN_WORKSPACE_BYTES 45632  /* of lenet5_train_backward, _accumulate and _loss */
 #define LENET5_TRAIN_TRAIN_STACK_BYTES 2304  /* stack of those, at most */
@@ -32,6 +33,19 @@ typedef struct lenet5_train_params {
     float logits_bias[10];  /* 10 */
 } lenet5_train_params;
 
+/* What lenet5_train_load may find wrong; 0: nothing.  They are checked in this order. */
+enum {
+    LENET5_TRAIN_WRONG_MAGIC = 1,  /* no blob of parameters */
+    LENET5_TRAIN_WRONG_VERSION,    /* of the format */
+    LENET5_TRAIN_WRONG_TARGET,     /* packed for another processor */
+    LENET5_TRAIN_WRONG_GRAPH,      /* another network, or other options */
+    LENET5_TRAIN_WRONG_KIND,       /* not stored in a known way */
+    LENET5_TRAIN_WRONG_SIZE,       /* cut off, or too long */
+    LENET5_TRAIN_WRONG_CHECKSUM    /* altered on its way */
+};
+
+#define LENET5_TRAIN_CHECKPOINT_BYTES (64 + 3 * sizeof(lenet5_train_params))  /* of lenet5_train_save, at most */
+
 /* From the order of state_dict (LENET5_TRAIN_PARAM_COUNT floats). */
 void lenet5_train_pack(lenet5_train_params *params, const float *flat);
 
@@ -40,6 +54,19 @@ void lenet5_train_init(lenet5_train_params *params, uint64_t seed);
 
 void lenet5_train_forward(
     const lenet5_train_params *params, const float *image, float *logits, void *workspace);
+
+/* From the file that `cnnc pack` writes, of any alignment; a status, 0: loaded.
+ * params NULL: checks only. */
+int lenet5_train_load(lenet5_train_params *params, const void *blob, size_t size);
+
+/* A checkpoint: params and what the optimiser remembers, NULL for what it does not
+ * have.  How many bytes were written, 0: they do not fit. */
+size_t lenet5_train_save(void *blob, size_t size, const lenet5_train_params *params, const lenet5_train_params *m,
+    const lenet5_train_params *v, int step);
+
+/* Back again: a status as lenet5_train_load's; step may be NULL. */
+int lenet5_train_restore(lenet5_train_params *params, lenet5_train_params *m, lenet5_train_params *v, int *step,
+    const void *blob, size_t size);
 
 /* Writes all parameters in the order of state_dict. */
 void lenet5_train_unpack(float *flat, const lenet5_train_params *params);
