@@ -185,7 +185,7 @@ struct Target {
     const char *compiler, *archiver;    /* elsewhere than on such a machine */
     bool here;                /* this machine's own compiler makes code for it */
     bool (*runs)(void);       /* this machine has its instructions */
-    const char *choice_guard, *choice;  /* the instruction for the larger of two vectors: max for %s, or min */
+    const char *choice_guard, *choice;  /* the instruction for the larger of two vectors: max for %s or min */
     bool small;               /* without an operating system; size counts */
     bool hosted;              /* with one: shared libraries, threads */
     bool incbin;              /* its assembler writes ELF and draws in files */
