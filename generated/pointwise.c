@@ -40,6 +40,7 @@ static inline int pointwise_part(const pointwise_team *team, int n, int end)
  * counts itself in, and goes on when as many have as make the team complete. */
 static inline void pointwise_meet(const pointwise_team *team)
 {
+    (void)team;
 #ifdef _OPENMP
     int come;
 #pragma omp flush
@@ -55,8 +56,6 @@ static inline void pointwise_meet(const pointwise_team *team)
         come = *team->come;
     }
 #pragma omp flush
-#else
-    (void)team;
 #endif
 }
 

@@ -390,25 +390,10 @@ static void random_functions(Text *t, const Program *p)
 const char *print_source(Program *p, const char *header_name, PrintKind kind)
 {
     bool jit = kind != PRINT_FILE, hosted = kind == PRINT_HOSTED;
-    Text t = {.c = p->c};
+    Text t = {.c = p->c}, top = {.c = p->c};
     bool strips = hosted && target_level(p->options.target)->lanes > 1;
     File file = {.p = p, .t = &t, .leaves = {.hosted = hosted, .strips = strips},
                  .place = jit ? "" : format(p->c, "%s_CODE_SECTION ", print_upper(p->c, p->prefix))};
-    if (jit) {
-        jit_head(&t, p);
-        print_params_struct(&t, p);
-    } else {
-        head(&t, p, header_name);
-    }
-    if (p->forward->target->lanes > 1) {
-        print_leaf_types(&t, p->prefix, p->forward->target, !hosted, false);
-        print_leaf_macro(&t, p->prefix, file.place, hosted);
-    }
-    if (strips)
-        print_strip_types(&t);
-    if (program_shared(p))
-        print_team_types(&t, p, kind);
-    random_functions(&t, p);
     print_fields(&t, p);
     print_values(&t, p);
     const char *weights = jit ? NULL
@@ -428,5 +413,22 @@ const char *print_source(Program *p, const char *header_name, PrintKind kind)
     }
     if (jit)
         print_jit_entries(&t, p, hosted);
-    return t.data;
+    /* The types come first, and follow from what has been printed. */
+    if (jit) {
+        jit_head(&top, p);
+        print_params_struct(&top, p);
+    } else {
+        head(&top, p, header_name);
+    }
+    if (p->forward->target->lanes > 1) {
+        print_leaf_types(&top, p->prefix, p->forward->target, hosted ? NULL : &file.leaves);
+        print_leaf_macro(&top, p->prefix, file.place, hosted);
+    }
+    if (strips)
+        print_strip_types(&top);
+    if (program_shared(p))
+        print_team_types(&top, p, kind);
+    random_functions(&top, p);
+    text_add(&top, "%s", t.data);
+    return top.data;
 }

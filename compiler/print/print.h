@@ -157,7 +157,8 @@ bool print_strips_fit(Printer *p, const Loop *l);        /* into the host's limi
 void print_strip(Printer *p, const Strip *strip);
 
 /* print_leaf.c: leaves.  hosted: their bodies are in the host. */
-void print_leaf_types(Text *t, const char *prefix, const Target *target, bool bodies, bool host);
+/* With what the bodies of `used` call; NULL: no bodies. */
+void print_leaf_types(Text *t, const char *prefix, const Target *target, const Leaves *used);
 /* place: see print_places. */
 void print_leaf_macro(Text *t, const char *prefix, const char *place, bool hosted);
 const char *print_leaf_member(Context *c, const Leaf *leaf);     /* "fma_14x2" */

@@ -95,12 +95,14 @@ void print_leaf_family(Text *t, const Target *target)
     static const Leaf kinds[] = {{.kind = LEAF_FMA}, {.kind = LEAF_FMA, .b.vector = true}, {.kind = LEAF_SUM},
                                  {.kind = LEAF_MAX}, {.kind = LEAF_FMA, .b.vector = true, .across = true},
                                  {.kind = LEAF_SUM, .across = true}};
+    LeafText every[] = {{.leaf = &(Leaf){.a.spread = 2}}, {.leaf = &(Leaf){.across = true}}};
+    const Leaves all = {.hosted = true, .leaf = every, .leaves = 2};
     Context *c = t->c;
     const char *prefix = c_identifier(c, format(c, "cnnc_%s", target->name));
     Text table = {.c = c};
     text_add(t, "/* The leaves of %s for code that libtcc compiles; printed by cnnc. */\n"
                 "#include <math.h>\n", target->name);
-    print_leaf_types(t, prefix, target, true, true);
+    print_leaf_types(t, prefix, target, &all);
     for (int kind = 0; kind < (int)(sizeof kinds / sizeof *kinds); kind++)
         for (int tile = 1; tile <= FAMILY_TILE; tile++)
             for (int vectors = 1; vectors <= FAMILY_VECTORS; vectors++) {

@@ -75,10 +75,31 @@ static void print_total(Text *t, const char *prefix, int lanes)
     print_prefixed(t, prefix, text.data);
 }
 
-void print_leaf_types(Text *t, const char *prefix, const Target *target, bool bodies, bool host)
+static void print_seconds(Text *t, const char *prefix, int lanes)
+{
+    Text even = {.c = t->c};
+    for (int i = 0; i < lanes; i++)
+        printer_argument_list(&even, 8, format(t->c, "%d", 2 * i));
+    print_prefixed(t, prefix,
+              "/* Every second element. */\n"
+              INLINE " @_vec @_second(const float *from)\n{\n"
+              "#if defined __clang__ || __GNUC__ >= 12\n"
+              "    return __builtin_shufflevector(@_fetch(from), @_fetch(from + @_lanes),\n        ");
+    text_add(t, "%s);\n", even.data);
+    print_prefixed(t, prefix,
+              "#else\n    @_vec to;\n    for (int i = 0; i < @_lanes; i++)\n        to[i] = from[2 * i];\n"
+              "    return to;\n#endif\n}\n\n");
+}
+
+void print_leaf_types(Text *t, const char *prefix, const Target *target, const Leaves *used)
 {
     Context *c = t->c;
     int lanes = target->lanes;
+    bool seconds = false, totals = false;
+    for (int i = 0; used && i < used->leaves; i++) {
+        seconds |= used->leaf[i].leaf->a.spread > 1;
+        totals |= used->leaf[i].leaf->across;
+    }
     print_prefixed(t, prefix,
               "\n"
               "/* How a leaf walks: loops n0 .. n3 (n1 and n2 come with the call; in the last pass of\n"
@@ -93,12 +114,12 @@ void print_leaf_types(Text *t, const char *prefix, const Target *target, bool bo
               "    int at, ak, bt, bk, ct, ck, dt, dk, yt, yk;\n"
               "    int c_vector, d_vector, valid, spread, add, gated, ahead_lines, next_tile;\n"
               "} @_leaf;\n");
-    if (host || !bodies)
+    if (!used || used->hosted)
         print_prefixed(t, prefix,
               "\n"
               "/* How far the operands move from one leaf of a row to the next. */\n"
               "typedef struct @_next { int y, a, b, c, d, ahead; } @_next;\n");
-    if (!bodies)
+    if (!used)
         return;
     print_prefixed(t, prefix, format(c,
               "\n/* Numbers kept for a later pass would take the registers of the sums. */\n"
@@ -107,23 +128,14 @@ void print_leaf_types(Text *t, const char *prefix, const Target *target, bool bo
               "\nenum { @_lanes = %d };\n"
               "typedef float @_vec __attribute__((vector_size(%d), aligned(4), may_alias));\n\n",
               lanes, lanes * 4));
-    Text even = {.c = c};
-    for (int i = 0; i < lanes; i++)
-        printer_argument_list(&even, 8, format(c, "%d", 2 * i));
     print_prefixed(t, prefix,
               INLINE " @_vec @_fetch(const float *from)\n{\n    return *(const @_vec *)from;\n}\n\n"
               INLINE " @_vec @_all(float x)\n{\n    return (@_vec){0} + x;\n}\n\n");
     print_choice(t, prefix, target, "larger", '>');
     print_choice(t, prefix, target, "smaller", '<');
+    if (seconds)
+        print_seconds(t, prefix, lanes);
     print_prefixed(t, prefix,
-              "/* Every second element. */\n"
-              INLINE " @_vec @_second(const float *from)\n{\n"
-              "#if defined __clang__ || __GNUC__ >= 12\n"
-              "    return __builtin_shufflevector(@_fetch(from), @_fetch(from + @_lanes),\n        ");
-    text_add(t, "%s);\n", even.data);
-    print_prefixed(t, prefix,
-              "#else\n    @_vec to;\n    for (int i = 0; i < @_lanes; i++)\n        to[i] = from[2 * i];\n"
-              "    return to;\n#endif\n}\n\n"
               "/* An addend of sum t, k. */\n"
               INLINE " @_vec @_addend(const float *from, int vector)\n{\n"
               "    return vector ? @_fetch(from) : @_all(*from);\n}\n\n"
@@ -160,7 +172,8 @@ void print_leaf_types(Text *t, const char *prefix, const Target *target, bool bo
               "        s = @_smaller(s, @_all(g->high));\n"
               "    const int valid = last ? g->valid : @_lanes;\n"
               "    @_store(y + t * g->yt + k * g->yk, s, valid, g->spread, g->add);\n}\n");
-    print_total(t, prefix, lanes);
+    if (totals)
+        print_total(t, prefix, lanes);
 }
 
 /* -- bodies -- */

@@ -20,7 +20,7 @@ bool program_shared(const Program *p)
 static const char meeting[] =
     "/* Waits for the whole team: what one thread has written the others read.  Each thread\n"
     " * counts itself in, and goes on when as many have as make the team complete. */\n"
-    "static inline void @_meet(const @_team *team)\n{\n"
+    "static inline void @_meet(const @_team *team)\n{\n    (void)team;\n"
     "#ifdef _OPENMP\n"
     "    int come;\n"
     "#pragma omp flush\n"
@@ -36,8 +36,6 @@ static const char meeting[] =
     "        come = *team->come;\n"
     "    }\n"
     "#pragma omp flush\n"
-    "#else\n"
-    "    (void)team;\n"
     "#endif\n}\n";
 
 void print_team_types(Text *t, const Program *p, PrintKind kind)
