@@ -335,7 +335,8 @@ static void head(Text *t, const Program *p, const char *header_name)
                 " * Compiles best with:  %s -std=gnu11 %s%s%s -c @.c\n%s */\n"
                 "#include \"%s\"\n\n#include <math.h>\n#include <stddef.h>\n%s\n",
                 CNNC_VERSION, print_base_name(p->net->file), trades(p),
-                target_compiler(target), p->options.optimize == OPTIMIZE_SIZE ? "-Os" : target_optimise(target),
+                target_compiler(target),
+                p->options.optimize == OPTIMIZE_SIZE ? "-Os" : target_optimise(target),
                 *target->cflags ? " " : "", target->cflags,
                 team ? " * With -fopenmp threads share the work of a call.\n" : "", header_name,
                 team ? "#ifdef _OPENMP\n#include <omp.h>\n#ifdef __unix__\n#include <sched.h>\n#endif\n#endif\n" : "");
