@@ -16,7 +16,7 @@ enum { UNSTABLE_MOST = 3, FILES = 2, ARENA = 1 << 20 };
 typedef struct Machine {
     const char *target;
     int networks;              /* random ones, behind the samples */
-    bool trains;
+    int trains;               /* 1: its training code is tried, too */
     const char *needs;         /* commands and files */
     const char *link, *run;
 } Machine;

@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include "embed.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,8 +22,14 @@ START_TEST(no_cross_compiler_warns)
     };
     Context c;
     Embedded e = embed_samples(&c, "embedding", "generic");
-    for (size_t i = 0; i < sizeof compiler / sizeof *compiler; i++)
-        free(output_of("cd %s && %s", e.folder, compiler[i]));
+    for (size_t i = 0; i < sizeof compiler / sizeof *compiler; i++) {
+        char *found = output_of("command -v %.*s || true", (int)strcspn(compiler[i], " "), compiler[i]);
+        if (*found)
+            free(output_of("cd %s && %s", e.folder, compiler[i]));
+        else
+            printf("skipped: %.*s is not installed\n", (int)strcspn(compiler[i], " "), compiler[i]);
+        free(found);
+    }
     context_free(&c);
 }
 END_TEST
