@@ -335,7 +335,8 @@ START_TEST(networks_agree)
             compare(k, i);
         ck_assert_msg(!*k->says, "%s: more than expected: %.80s", k->target->name, k->says);
         printf("cross: %s: %d networks%s; at worst %.2f of what rounding may do (%.0f + %.0f + %.0f ms)\n",
-               k->target->name, k->trials, k->machine->trains ? ", trained too" : "", k->worst, opened - start,
+               k->target->name, k->trials, k->machine->trains ? ", trained too" : "", k->worst,
+               opened - start,
                built - opened, milliseconds() - built);
         run_free(&r);
     }

@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define STRICT "-Wall -Wextra -Wpedantic -Wconversion -Wdouble-promotion -Wshadow -Wundef -Wcast-align -Werror "
+#define STRICT \
+    "-Wall -Wextra -Wpedantic -Wconversion -Wdouble-promotion -Wshadow -Wundef -Wcast-align -Werror "
 
 /* -- warnings -- */
 

@@ -180,7 +180,8 @@ static Chunk open_chunk(Context *c, int number)
     return k;
 }
 
-#define STRICT "-Wall -Wextra -Wpedantic -Wconversion -Wdouble-promotion -Wshadow -Wundef -Wcast-align -Werror "
+#define STRICT \
+    "-Wall -Wextra -Wpedantic -Wconversion -Wdouble-promotion -Wshadow -Wundef -Wcast-align -Werror "
 
 START_TEST(no_compiler_warns)
 {

@@ -170,7 +170,7 @@ static const char *compile_member(Context *c, const char *folder, const Target *
     Text t = {.c = c};
     const char *path = format(c, "%s/%s", folder, target->name);
     text_add(&t, "#include <math.h>\n");
-    print_leaf_types(&t, "large", target, true, true);
+    print_leaf_types(&t, "large", target, &(Leaves){.hosted = true});
     print_leaf_body(&t, "large", leaf, false);
     text_write(format(c, "%s.c", path), t.data);
     Run r = run("${CC:-cc} -std=gnu11 -O2 %s -c -o %s.o %s.c", target->cflags, path, path);

@@ -102,7 +102,8 @@ static void check_program(Frames *f, const char *folder, const char *prefix, boo
     ck_assert_int_ge(asprintf(&path, "%s/%s.h", folder, prefix), 0);
     header = text_read(path);
     ck_assert_ptr_nonnull(header);
-    long stack = macro_value(header, prefix, "STACK_BYTES"), pack = macro_value(header, prefix, "PACK_STACK_BYTES");
+    long stack = macro_value(header, prefix, "STACK_BYTES");
+    long pack = macro_value(header, prefix, "PACK_STACK_BYTES");
     check_function(f, prefix, "forward", stack);
     for (int i = 0; i < 2; i++)
         check_function(f, prefix, i ? "init" : "pack", pack > 0 ? pack : stack);

@@ -339,7 +339,8 @@ static void head(Text *t, const Program *p, const char *header_name)
                 p->options.optimize == OPTIMIZE_SIZE ? "-Os" : target_optimise(target),
                 *target->cflags ? " " : "", target->cflags,
                 team ? " * With -fopenmp threads share the work of a call.\n" : "", header_name,
-                team ? "#ifdef _OPENMP\n#include <omp.h>\n#ifdef __unix__\n#include <sched.h>\n#endif\n#endif\n" : "");
+                team ? "#ifdef _OPENMP\n#include <omp.h>\n"
+                       "#ifdef __unix__\n#include <sched.h>\n#endif\n#endif\n" : "");
     print_places(t, p);
     if (p->forward->target->lanes > 1)
         text_add(t, "\n#ifndef __GNUC__\n#error \"vectors of gcc and clang; "

@@ -52,7 +52,8 @@ void print_team_types(Text *t, const Program *p, PrintKind kind)
         return;
     }
     if (kind == PRINT_LIBRARY)                   /* which includes nothing */
-        text_add(t, "#ifdef _OPENMP\nint omp_get_thread_num(void), omp_get_num_threads(void), sched_yield(void);\n"
+        text_add(t, "#ifdef _OPENMP\n"
+                    "int omp_get_thread_num(void), omp_get_num_threads(void), sched_yield(void);\n"
                     "void omp_set_num_threads(int);\n#endif\n\n");
     print_named(t, p, meeting);
 }
@@ -71,7 +72,8 @@ void print_team(Text *t, const Program *p, const char *name, Signature kind)
         text_add(t, " reduction(+ : %s)", loss);      /* the first thread's: the others give zero */
     print_named(t, p,
                 "\n    {\n        const @_team self = {omp_get_thread_num(), omp_get_num_threads(), &%s};\n"
-                "        %s    }\n#else\n    const @_team self = {0, 1, 0};\n    %s#endif\n", come, call, call);
+                "        %s    }\n#else\n    const @_team self = {0, 1, 0};\n    %s#endif\n",
+                come, call, call);
     if (kind != FORWARD)
         text_add(t, "    return %s;\n", loss);
 }
