@@ -336,8 +336,7 @@ START_TEST(networks_agree)
         ck_assert_msg(!*k->says, "%s: more than expected: %.80s", k->target->name, k->says);
         printf("cross: %s: %d networks%s; at worst %.2f of what rounding may do (%.0f + %.0f + %.0f ms)\n",
                k->target->name, k->trials, k->machine->trains ? ", trained too" : "", k->worst,
-               opened - start,
-               built - opened, milliseconds() - built);
+               opened - start, built - opened, milliseconds() - built);
         run_free(&r);
     }
     for (int i = 0; i < k->trials; i++)

@@ -122,8 +122,8 @@ typedef struct Learnt { double loss[3]; int right; } Learnt;
 static Learnt learnt(const char *text)
 {
     Learnt l = {{NAN, NAN, NAN}, 0};
-    int found = sscanf(text,
-                       "100 %lf\n200 %lf\n300 %lf\nright %d", &l.loss[0], &l.loss[1], &l.loss[2], &l.right);
+    int found = sscanf(text, "100 %lf\n200 %lf\n300 %lf\nright %d", &l.loss[0], &l.loss[1], &l.loss[2],
+                       &l.right);
     ck_assert_msg(found == 4, "%s", text);
     return l;
 }
