@@ -221,12 +221,17 @@ typedef struct Options {
     int64_t max_workspace, max_params;    /* bytes that code and parameters may take; 0: any */
     Optimize optimize;
     Store16 store;            /* of constant parameters */
+    int self_test;            /* calls that the file can test itself by */
+    uint64_t seed;            /* of their inputs, and of parameters that are not given */
     const char *emit;         /* NULL, or "ir", "plan", "dot" */
     const char *emit_after;   /* the pass after which ir is printed; NULL: the last */
 } Options;
 
 /* A field of the generated parameter struct. */
 typedef struct Field { const char *name; int count; const Param *param; } Field;
+
+/* What an output of one call of the self-test has to be, every step-th element of it. */
+typedef struct SelfTest { float *expected; int count, step; } SelfTest;
 
 struct Program {
     Context *c;
@@ -243,6 +248,7 @@ struct Program {
     int64_t params_bytes;     /* of the struct */
     int64_t plain_workspace;  /* what forward would take if it were not optimised for memory */
     uint64_t identity;        /* of what its bytes mean: network, fields, layouts */
+    SelfTest *self_test;      /* [call * outputs + output]; NULL: none */
 };
 
 /* Net and options -> everything that the printer needs. */
@@ -276,6 +282,14 @@ StoreError store_error(const Program *p);
 void memory_check(const Program *p);
 /* Live bytes over time, a bar and the tensors' names for each kernel; training may be NULL. */
 void memory_print(const Program *inference, const Program *training, FILE *out);
+
+/* ----------------------------------------------------------------- self_test.c */
+
+enum { SELF_TEST_MOST = 4096 };              /* elements of an output that are compared */
+enum { SELF_TEST_STREAM = 0x20000 };
+/* The random numbers that are an input of a call. */
+uint32_t self_test_stream(const Program *p, int number, int input);
+void self_test(Program *p);
 
 /* ------------------------------------------------------------- print/ (print.h)
  * The only place that writes C. */

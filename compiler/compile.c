@@ -286,5 +286,10 @@ Program *compile(Graph *net, const Options *options, FILE *emit)
     p->identity = program_identity(p, pack);
     memory_check(p);
     p->weights = literal_weights(p, pack);
+    if (options->self_test && options->store != STORE_F32)
+        fail(p->c, STATUS_USAGE, "--self-test: its results are those of unrounded parameters, "
+                                 "found --store %s", store_name(options->store));
+    if (options->self_test)
+        self_test(p);
     return p;
 }

@@ -36,8 +36,8 @@ static const Command commands[] = {
 enum {
     KEY_WEIGHTS = 256, KEY_SEED, KEY_BATCH, KEY_TRAIN, KEY_TARGET, KEY_JIT, KEY_NAME, KEY_THREADS, KEY_EMIT,
     KEY_SCHEDULE, KEY_TUNE, KEY_WINOGRAD, KEY_INPUT, KEY_INPUT_GRAD, KEY_JSON, KEY_RUNS, KEY_LAYERS, KEY_HELP,
-    KEY_VERSION, KEY_MEMORY, KEY_MAX_WORKSPACE, KEY_MAX_PARAMS, KEY_MAX_CODE, KEY_WATCH, KEY_MAN, KEY_BASH,
-    KEY_ZSH, KEY_LUALS, KEY_REFERENCE, KEY_STORE, KEY_OPTIMIZE
+    KEY_VERSION, KEY_MEMORY, KEY_MAX_WORKSPACE, KEY_MAX_PARAMS, KEY_MAX_CODE, KEY_WATCH, KEY_SELF_TEST,
+    KEY_MAN, KEY_BASH, KEY_ZSH, KEY_LUALS, KEY_REFERENCE, KEY_STORE, KEY_OPTIMIZE
 };
 
 static const OptionRow option_rows[] = {
@@ -61,6 +61,7 @@ static const OptionRow option_rows[] = {
     {KEY_MAX_WORKSPACE, "max-workspace", "BYTES", COMPILE, "fail if a call needs more memory (64K, 1M)"},
     {KEY_MAX_PARAMS, "max-params", "BYTES", COMPILE, "fail if the parameters take more"},
     {KEY_MAX_CODE, "max-code", "BYTES", COMPILE, "fail if the machine code takes more"},
+    {KEY_SELF_TEST, "self-test", "N", COMPILE, "with a function that checks N calls on the device"},
     {KEY_EMIT, "emit", "FORM", NETWORK, "print ir, ir:PASS, plan or dot"},
     {KEY_RUNS, "runs", "N", GRADCHECK | BENCH, "bench: calls to time; gradcheck: points per tensor"},
     {KEY_LAYERS, "layers", NULL, BENCH, "time of each kernel, beside the machine's limits"},
@@ -204,7 +205,8 @@ static void take_option(CommandLine *line, int key)
     case 'o':            add_file(c, "output", o->outputs, &o->n_outputs, ROOM); break;
     case KEY_INPUT:      add_file(c, "input", o->input, &o->inputs, ROOM); break;
     case KEY_WEIGHTS:    o->weights = optarg; break;
-    case KEY_SEED:       o->seed = parse_number(c, "seed", optarg, 0, UINT64_MAX); break;
+    case KEY_SELF_TEST:  o->compile.self_test = (int)parse_number(c, "self-test", optarg, 1, 1000); break;
+    case KEY_SEED:       o->seed = o->compile.seed = parse_number(c, "seed", optarg, 0, UINT64_MAX); break;
     case KEY_BATCH:      o->compile.batch = (int)parse_number(c, "batch", optarg, 1, INT_MAX); break;
     case KEY_TRAIN:      o->train = o->compile.train = true; break;
     case KEY_INPUT_GRAD: o->compile.input_grad = true; break;

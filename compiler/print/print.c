@@ -363,7 +363,7 @@ static bool any_seeded(const Program *p)
     for (int i = 0; i < p->net->params && p->fields; i++)
         if (p->net->param[i]->init == INIT_UNIFORM)
             return true;
-    return p->seeded;
+    return p->seeded || p->self_test;
 }
 
 /* Must agree with random.c bit for bit. */
@@ -415,6 +415,8 @@ const char *print_source(Program *p, const char *header_name, PrintKind kind)
     }
     if (jit)
         print_jit_entries(&t, p, hosted);
+    else
+        print_self_test(&t, p);
     /* The types come first, and follow from what has been printed. */
     if (jit) {
         jit_head(&top, p);

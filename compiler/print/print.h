@@ -67,6 +67,10 @@ bool print_has_gradients(Signature kind);
 bool print_ticks(Signature kind);
 void print_params_struct(Text *t, const Program *p);
 
+/* print_self_test.c */
+void print_self_test_header(Text *t, const Program *p);
+void print_self_test(Text *t, const Program *p);
+
 /* print_stack.c.  Bytes of stack that a call of the function takes, at most. */
 int64_t print_stack(const Function *f);
 

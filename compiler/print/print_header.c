@@ -207,6 +207,7 @@ const char *print_header(Program *p)
     print_params_struct(&t, p);
     print_blob_statuses(&t, p);
     prototypes(&t, p);
+    print_self_test_header(&t, p);
     text_add(&t, "#ifdef __cplusplus\n}\n#endif\n\n#endif\n");
     return t.data;
 }
