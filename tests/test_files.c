@@ -201,14 +201,14 @@ END_TEST
 
 enum { FLOATS = 1 << 18 };
 
-/* Saves weights that are all 1, then all 2, ... without end. */
-static _Noreturn void save_forever(const char *path)
+/* Saves weights that are all `first`, then all one more, ... without end. */
+static _Noreturn void save_forever(const char *path, int first)
 {
     Param weight = {.name = "w", .shape = {1, {FLOATS}}, .count = FLOATS};
     Param *params[] = {&weight};
     Graph g = {.c = files_context(), .param = params, .params = 1};
     float *flat = malloc(FLOATS * sizeof(float));
-    for (float value = 1;; value++) {
+    for (float value = (float)first;; value++) {
         for (int i = 0; i < FLOATS; i++)
             flat[i] = value;
         safetensors_save(&g, path, flat);
@@ -240,13 +240,13 @@ START_TEST(killed_while_saving)
     int changed = 0;
     srand(seed);
     printf("killed_while_saving: CNNC_SEED=%u\n", seed);
-    for (int round = 0; round < 30; round++) {
+    for (int round = 0; round < 30 || (changed < 2 && round < 300); round++) {
         pid_t child = fork();
         if (child == 0)
-            save_forever(path);
+            save_forever(path, 10000 * round + 1);
         while (round == 0 && access(path, R_OK) != 0)
             usleep(1000);
-        usleep((unsigned)rand() % 20000);
+        usleep((unsigned)rand() % (unsigned)(20000 + 1000 * round));     /* a disk may be slow */
         kill(child, SIGKILL);
         waitpid(child, NULL, 0);
         float value = uniform_value(path);
