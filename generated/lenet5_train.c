@@ -49,7 +49,7 @@ static inline void lenet5_train_meet(const lenet5_train_team *team)
     const int all = (come + team->threads - 1) / team->threads * team->threads;
     for (int looks = 0; come < all; looks++) {
 #ifdef __unix__
-        if (looks > 1000)
+        if (looks > 20000)
             sched_yield();
 #endif
 #pragma omp atomic read

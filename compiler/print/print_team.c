@@ -29,7 +29,7 @@ static const char meeting[] =
     "    const int all = (come + team->threads - 1) / team->threads * team->threads;\n"
     "    for (int looks = 0; come < all; looks++) {\n"
     "#ifdef __unix__\n"
-    "        if (looks > 1000)\n"
+    "        if (looks > 20000)\n"
     "            sched_yield();\n"
     "#endif\n"
     "#pragma omp atomic read\n"
